@@ -1,0 +1,1 @@
+"""The store, the engine that fills it block by block, and provenance."""

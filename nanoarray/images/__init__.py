@@ -1,0 +1,1 @@
+"""Reading micrographs: formats, vendor metadata, pixel size, data bars, tags."""

@@ -1,0 +1,1 @@
+"""Whole micrographs with known truth, written as real TIFF files."""

@@ -1,0 +1,1 @@
+"""Paper A: grains of nanoparticle superlattices in SEM micrographs."""
