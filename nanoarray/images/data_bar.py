@@ -1,0 +1,85 @@
+"""The data bar that an instrument burns into the bottom of a micrograph."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Fractions of a row, or of the bar; measured on bars of FEI instruments with generous room.
+MIN_BACKGROUND_PER_ROW = 0.45
+MIN_BACKGROUND_OF_BAR = 0.60
+MIN_TWO_TONE_OF_BAR = 0.90
+MIN_WRITING_OF_BAR = 0.005
+MAX_BAR_OF_IMAGE = 0.25
+MIN_BAR_ROWS = 8
+
+
+def data_bar_rows(
+    pixels: NDArray[np.generic], *, image_height_px: int = 0, image_width_px: int = 0
+) -> int:
+    """Rows at the bottom that are the data bar.
+
+    Parameters
+    ----------
+    pixels
+        The micrograph as stored, shape ``(height, width)``.
+    image_height_px, image_width_px
+        Size of the scanned field from the file's metadata; 0 when unknown.
+
+    Returns
+    -------
+    int
+        By metadata where it fits the array, otherwise by `find_data_bar`.
+    """
+    height, width = pixels.shape
+    widths_agree = image_width_px in (0, width)
+    if widths_agree and height / 2 < image_height_px <= height:
+        return height - image_height_px
+    return find_data_bar(pixels)
+
+
+def find_data_bar(pixels: NDArray[np.generic]) -> int:
+    """Number of rows of the data bar at the bottom, found from the pixels; 0 when there is none.
+
+    A bar is a band over the full width in two flat tones, background and writing: most pixels of
+    every row are the background, nearly all others are close to the tone of the writing, and the
+    row above is different. Vacuum, saturated or smooth regions at the bottom of a micrograph have
+    no writing and are left alone.
+    """
+    height, width = pixels.shape
+    deepest = int(height * MAX_BAR_OF_IMAGE)
+    if deepest < MIN_BAR_ROWS or width < 32:
+        return 0
+    bottom = pixels[height - deepest :].astype(np.float32)[::-1]  # last row first
+    span = float(pixels.max()) - float(pixels.min())
+    if span <= 0:
+        return 0
+    tolerance = 0.03 * span
+    background = _flat_tone(bottom[: MIN_BAR_ROWS * 2], tolerance)
+    is_background = np.abs(bottom - background) <= tolerance
+    frame = (bottom.max(axis=1) - bottom.min(axis=1)) <= tolerance  # ruled line around the bar
+    belongs = (is_background.mean(axis=1) >= MIN_BACKGROUND_PER_ROW) | frame
+    rows = deepest if belongs.all() else int(np.argmin(belongs))
+    if rows < MIN_BAR_ROWS or rows == deepest:
+        return 0
+    bar, inside = bottom[:rows], is_background[:rows]
+    inner = ~frame[:rows]
+    other = bar[inner][~inside[inner]]
+    if not inner.any() or other.size < MIN_WRITING_OF_BAR * bar.size:
+        return 0
+    # Antialiased strokes have intermediate tones, so "two tones" allows a tenth of them.
+    writing = _flat_tone(other[None, :], tolerance)
+    two_tone = inside | (np.abs(bar - writing) <= tolerance) | frame[:rows, None]
+    if inside[inner].mean() < MIN_BACKGROUND_OF_BAR or two_tone.mean() < MIN_TWO_TONE_OF_BAR:
+        return 0
+    if abs(writing - background) < 0.3 * span:
+        return 0
+    return rows
+
+
+def _flat_tone(values: NDArray[np.float32], tolerance: float) -> float:
+    """Most frequent grey level, as the mean of the fullest bin of width ``tolerance``."""
+    lowest = float(values.min())
+    bins = ((values - lowest) / max(tolerance, 1e-30)).astype(np.int64).ravel()
+    fullest = np.bincount(bins).argmax()
+    return float(values.ravel()[bins == fullest].mean())

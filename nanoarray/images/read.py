@@ -1,0 +1,370 @@
+"""Read one micrograph: pixels without the data bar, and what the file says about them."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from nanoarray.errors import ImageError, InputError
+from nanoarray.images.data_bar import data_bar_rows
+from nanoarray.images.header import Header, read_header
+
+SUFFIXES = (".tif", ".tiff")
+MAX_PIXEL_BYTES = 2**31
+# A compressed file can honestly declare more than it holds, up to deflate's limit of about
+# 1,032 : 1. Beyond that, and beyond what is harmless, the declared size is not believed.
+MAX_COMPRESSION_RATIO = 1100
+HARMLESS_BYTES = 2**26
+# Coloured labels on a grey micrograph are accepted, a coloured picture is not.
+MAX_COLOURED_FRACTION = 0.01
+COLOUR_TOLERANCE = 2 / 255
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """One micrograph as a 2-D array, and its metadata.
+
+    Attributes
+    ----------
+    pixels
+        Grey levels, shape ``(height, width)``, uint8, uint16 or float32, without the data bar.
+    bit_depth
+        Bits per sample of the file.
+    pixel_size_nm, pixel_size_y_nm
+        Pixel size along x and y [nm]; NaN when the file has none.
+    pixel_size_source
+        Where the pixel size comes from, "" when unknown.
+    metadata
+        What is known among magnification, hfw_um, voltage_kV, current_pA, tilt_deg, detector,
+        instrument, acquired (ISO 8601), working_distance_mm, dwell_us, data_bar_px.
+    raw_metadata
+        The vendor's header as JSON, "" when there is none.
+    warnings
+        What a user should know before trusting the image.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+    bit_depth: int
+    pixel_size_nm: float = math.nan
+    pixel_size_y_nm: float = math.nan
+    pixel_size_source: str = ""
+    metadata: dict[str, float | str] = field(default_factory=dict)
+    raw_metadata: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def read_micrograph(path: str | os.PathLike[str], *, cut_data_bar: bool = True) -> Micrograph:
+    """Read a TIFF micrograph.
+
+    Parameters
+    ----------
+    path
+        The file. Grey images of any depth, and colour images that hold only grey.
+    cut_data_bar
+        Remove the instrument's data bar from the bottom.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, empty, truncated, not a TIFF, holds several frames or colour, or
+        declares a size it cannot have. The message is the reason and does not repeat the path.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with tifffile.TiffFile(path) as tif:
+            page = _picture_page(tif)
+            _check_declared_size(tif, page)
+            header = read_header(tif, page)
+            bits = int(page.bitspersample)
+            values = page.asarray()
+            samples, warnings = _samples(page, values)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError("not enough memory to read the image") from error
+    except Exception as error:
+        # The decoders raise nearly every built-in exception on damaged data, and one damaged
+        # file must not end a batch: whatever it is becomes this image's reason.
+        raise ImageError(f"cannot be read as a TIFF image: {_one_line(error)}") from error
+    return _assemble(samples, bits, header, warnings, cut_data_bar=cut_data_bar)
+
+
+def is_micrograph_path(path: str | os.PathLike[str]) -> bool:
+    """Whether the file name ends in .tif or .tiff, in any case."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(f"cannot be opened: {error.strerror or error}") from error
+
+
+def find_micrographs(
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+) -> list[Path]:
+    """Micrograph files of folders (recursively), of glob patterns, and named one by one.
+
+    Hidden files and folders are left out. Linked folders are followed, each once.
+    A file that is named itself is returned whatever its suffix.
+
+    Returns
+    -------
+    list of Path
+        Sorted, each file once.
+
+    Raises
+    ------
+    InputError
+        A source does not exist, or holds no micrograph.
+    """
+    if isinstance(sources, str | os.PathLike):
+        sources = [sources]
+    found: dict[str, Path] = {}
+    for source in sources:
+        files = _files_of(os.fspath(source))
+        for file in files:
+            found.setdefault(os.path.realpath(file), file)
+    return sorted(found.values())
+
+
+def _files_of(source: str) -> list[Path]:
+    if os.path.isfile(source):
+        return [Path(source)]
+    if os.path.isdir(source):
+        files = _walk(source)
+        if not files:
+            raise InputError(f"folder '{source}' holds no .tif or .tiff file")
+        return files
+    matches = glob.glob(source, recursive=True) if glob.has_magic(source) else []
+    files = [
+        file
+        for match in matches
+        for file in (_walk(match) if os.path.isdir(match) else [Path(match)])
+        if is_micrograph_path(file)
+    ]
+    if not files:
+        what = "matches no .tif or .tiff file" if glob.has_magic(source) else "does not exist"
+        raise InputError(f"source '{source}' {what}")
+    return files
+
+
+def _walk(folder: str) -> list[Path]:
+    files = []
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [
+            Path(root, name)
+            for name in names
+            if not name.startswith(".") and is_micrograph_path(name)
+        ]
+    return files
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if not path.is_file():
+            raise ImageError("is not a file" if path.exists() else "does not exist")
+        with open(path, "rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise ImageError(f"cannot be opened: {error.strerror or error}") from error
+    if not start:
+        raise ImageError("the file is empty (0 bytes)")
+    if start not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        raise ImageError(f"not a TIFF file: it starts with {start!r}")
+
+
+def _picture_page(tif: tifffile.TiffFile) -> tifffile.TiffPage:
+    """The page that holds the micrograph; previews beside it are no second frame."""
+    pages = [tif.pages[index] for index in range(len(tif.pages))]
+    if not pages:
+        raise ImageError("the TIFF holds no image")
+    full = [page for page in pages if not page.is_reduced] or pages
+    grey = [page for page in full if page.samplesperpixel == 1]
+    if len(full) > 1 and len(grey) == 1:
+        full = grey  # Olympus SIS: a coloured preview first, then the data
+    if len(full) > 1:
+        raise ImageError(f"holds {len(full)} frames, expected one: split the stack first")
+    page = full[0]
+    frames = _frames_in_page(tif, page)
+    if frames > 1:
+        raise ImageError(f"holds {frames} frames, expected one: split the stack first")
+    return page
+
+
+def _frames_in_page(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> int:
+    """Frames behind a single directory: ImageJ's contiguous stacks, and volumes."""
+    frames = int(page.imagedepth)
+    imagej = tif.imagej_metadata if tif.is_imagej else None
+    if imagej:
+        frames = max(frames, int(imagej.get("images", 1)))
+    return frames
+
+
+def _check_declared_size(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """Refuse sizes that the file cannot hold before anything is allocated for them."""
+    width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
+    if width < 1 or height < 1 or samples < 1 or page.dtype is None:
+        raise ImageError(f"declares an impossible image: {width} x {height} x {samples} samples")
+    declared = width * height * samples * page.dtype.itemsize
+    if declared > MAX_PIXEL_BYTES:
+        raise ImageError(
+            f"declares {width} x {height} px ({declared / 2**30:.1f} GiB), more than the "
+            f"{MAX_PIXEL_BYTES / 2**30:.0f} GiB that one micrograph may have"
+        )
+    size = tif.filehandle.size
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if not offsets or len(offsets) != len(counts):
+        raise ImageError("the TIFF does not say where its pixels are")
+    end = max(offset + count for offset, count in zip(offsets, counts, strict=True))
+    if end > size:
+        raise ImageError(f"truncated: pixels reach to byte {end}, the file ends at {size}")
+    stored = sum(counts)
+    bits = width * height * samples * int(page.bitspersample)
+    if page.compression == 1 and stored * 8 < bits:
+        raise ImageError(
+            f"declares {width} x {height} px ({bits // 8} bytes) but stores {stored} bytes"
+        )
+    if declared > max(HARMLESS_BYTES, MAX_COMPRESSION_RATIO * stored):
+        raise ImageError(
+            f"declares {width} x {height} px ({declared} bytes), not credible for {stored} "
+            "bytes of compressed data"
+        )
+    if 0 in counts:
+        raise ImageError(f"truncated: {counts.count(0)} of {len(counts)} strips are empty")
+
+
+def _samples(
+    page: tifffile.TiffPage, values: NDArray[np.generic]
+) -> tuple[NDArray[np.generic], list[str]]:
+    """Samples as ``(height, width)`` or ``(height, width, colour)``, and warnings."""
+    warnings: list[str] = []
+    if page.axes == "SYX":
+        values = np.moveaxis(values, 0, -1)
+    elif page.axes not in ("YX", "YXS"):
+        raise ImageError(f"has axes {page.axes}, expected one 2-D image")
+    if np.iscomplexobj(values):
+        raise ImageError("holds complex numbers, expected grey levels")
+    if page.photometric == 3 and page.colormap is not None and values.ndim == 2:
+        values = _apply_palette(values, np.asarray(page.colormap))
+    elif page.photometric == 0 and values.dtype.kind == "u":
+        values = np.iinfo(values.dtype).max - values
+    orientation = page.tags.get("Orientation")
+    if orientation is not None and orientation.value != 1:
+        warnings.append(f"the TIFF asks for orientation {orientation.value}; read as stored")
+    return values, warnings
+
+
+def _apply_palette(
+    values: NDArray[np.generic], colormap: NDArray[np.integer]
+) -> NDArray[np.generic]:
+    """Grey levels when the palette is a grey ramp, otherwise 8-bit colours."""
+    colours = (colormap.astype(np.uint32) >> 8).astype(np.uint8)  # (3, entries)
+    if (colours == colours[0]).all():
+        return colours[0][values]
+    return colours.T[values]
+
+
+def _assemble(
+    samples: NDArray[np.generic],
+    bits: int,
+    header: Header,
+    warnings: list[str],
+    *,
+    cut_data_bar: bool,
+) -> Micrograph:
+    height, width = samples.shape[:2]
+    if samples.ndim == 3 and samples.shape[2] in (2, 4):
+        samples = samples[..., :-1]  # alpha
+    first = samples if samples.ndim == 2 else samples[..., 0]
+    bar = data_bar_rows(
+        first, image_height_px=header.image_height_px, image_width_px=header.image_width_px
+    )
+    if cut_data_bar:
+        samples = samples[: height - bar]
+    pixels = _to_supported_dtype(_to_grey(samples, warnings), warnings)
+    if pixels.min() == pixels.max():
+        warnings.append(f"every pixel has the value {pixels.flat[0]}: the image shows nothing")
+    size_x, size_y, source = header.pixel_size_nm, header.pixel_size_y_nm, header.pixel_size_source
+    if math.isfinite(size_x) and header.image_width_px not in (0, width):
+        warnings.append(
+            f"the image is {width} px wide but its header describes {header.image_width_px} px: "
+            f"resized or cropped after acquisition, so the header's pixel size ({size_x:.6g} nm) "
+            "is not used; pass --pixel-size NM or add a pixel_size column to the tags"
+        )
+        size_x, size_y, source = math.nan, math.nan, ""
+    metadata = dict(header.metadata)
+    metadata["data_bar_px"] = float(bar)
+    return Micrograph(
+        pixels=pixels,
+        bit_depth=bits,
+        pixel_size_nm=size_x,
+        pixel_size_y_nm=size_y,
+        pixel_size_source=source,
+        metadata=metadata,
+        raw_metadata=header.raw,
+        warnings=(*header.warnings, *warnings),
+    )
+
+
+def _to_grey(samples: NDArray[np.generic], warnings: list[str]) -> NDArray[np.generic]:
+    if samples.ndim == 2:
+        return samples
+    if samples.shape[2] == 1:
+        return samples[..., 0]
+    full = float(np.iinfo(samples.dtype).max) if samples.dtype.kind in "ui" else 1.0
+    highest, lowest = samples.max(axis=2), samples.min(axis=2)
+    coloured = float(np.mean((highest - lowest) > COLOUR_TOLERANCE * full))
+    if coloured > MAX_COLOURED_FRACTION:
+        raise ImageError(
+            f"is a colour image ({coloured:.0%} of its pixels are coloured), expected grey levels"
+        )
+    if coloured > 0:
+        warnings.append(f"{coloured:.2%} of the pixels are coloured (labels?); read as grey")
+    if np.array_equal(highest, lowest):
+        return samples[..., 0]
+    return np.rint(samples.mean(axis=2)).astype(samples.dtype)
+
+
+def _to_supported_dtype(
+    grey: NDArray[np.generic], warnings: list[str]
+) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
+    if grey.dtype == np.bool_:
+        return np.ascontiguousarray(grey, dtype=np.uint8)
+    if grey.dtype.kind == "u" and grey.dtype.itemsize <= 2:
+        return np.ascontiguousarray(grey, dtype=grey.dtype.newbyteorder("="))
+    if grey.dtype.kind not in "uif":
+        raise ImageError(f"holds {grey.dtype} values, expected grey levels")
+    pixels = np.ascontiguousarray(grey, dtype=np.float32)
+    finite = np.isfinite(pixels)
+    if not finite.all():
+        if not finite.any():
+            raise ImageError("holds no finite grey level")
+        warnings.append(f"{np.mean(~finite):.2%} of the pixels are not finite; set to the median")
+        pixels[~finite] = np.median(pixels[finite])
+    return pixels
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
