@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -254,9 +255,7 @@ def _check_declared_size(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Non
         raise ImageError(f"truncated: {counts.count(0)} of {len(counts)} strips are empty")
 
 
-def _samples(
-    page: tifffile.TiffPage, values: NDArray[np.generic]
-) -> tuple[NDArray[np.generic], list[str]]:
+def _samples(page: tifffile.TiffPage, values: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
     """Samples as ``(height, width)`` or ``(height, width, colour)``, and warnings."""
     warnings: list[str] = []
     if page.axes == "SYX":
@@ -275,9 +274,7 @@ def _samples(
     return values, warnings
 
 
-def _apply_palette(
-    values: NDArray[np.generic], colormap: NDArray[np.integer]
-) -> NDArray[np.generic]:
+def _apply_palette(values: NDArray[Any], colormap: NDArray[np.integer]) -> NDArray[Any]:
     """Grey levels when the palette is a grey ramp, otherwise 8-bit colours."""
     colours = (colormap.astype(np.uint32) >> 8).astype(np.uint8)  # (3, entries)
     if (colours == colours[0]).all():
@@ -286,7 +283,7 @@ def _apply_palette(
 
 
 def _assemble(
-    samples: NDArray[np.generic],
+    samples: NDArray[Any],
     bits: int,
     header: Header,
     warnings: list[str],
@@ -327,7 +324,7 @@ def _assemble(
     )
 
 
-def _to_grey(samples: NDArray[np.generic], warnings: list[str]) -> NDArray[np.generic]:
+def _to_grey(samples: NDArray[Any], warnings: list[str]) -> NDArray[Any]:
     if samples.ndim == 2:
         return samples
     if samples.shape[2] == 1:
@@ -347,7 +344,7 @@ def _to_grey(samples: NDArray[np.generic], warnings: list[str]) -> NDArray[np.ge
 
 
 def _to_supported_dtype(
-    grey: NDArray[np.generic], warnings: list[str]
+    grey: NDArray[Any], warnings: list[str]
 ) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
     if grey.dtype == np.bool_:
         return np.ascontiguousarray(grey, dtype=np.uint8)
