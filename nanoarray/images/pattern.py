@@ -21,8 +21,8 @@ _SPECS = {
 _SPECS["f"] = _SPECS["g"]
 # Set from the file itself; a tag that could overwrite one of them could disown an image.
 RESERVED = frozenset(
-    ("image", "path", "sha256", "height", "width", "intensity", "image_index")
-    + ("pixel_size_source", "ok", "problem", "x", "y")
+    {"image", "path", "sha256", "height", "width", "intensity", "image_index"}
+    | {"pixel_size_source", "ok", "problem", "x", "y"}
 )
 
 

@@ -26,11 +26,11 @@ CANONICAL_UNITS = {
 # A column such as `section_a` or `run_id` must not become "are" or a unit at all, so for tags
 # that are not known above only these spellings, on numeric columns, are taken for a unit.
 COMMON_UNITS = frozenset(
-    ("pm", "nm", "um", "µm", "mm", "cm", "m", "nm2", "um2", "mm2", "K", "degC", "degF")
-    + ("Pa", "kPa", "MPa", "GPa", "bar", "mbar", "atm", "torr", "psi")
-    + ("V", "mV", "kV", "eV", "keV", "pA", "nA", "uA", "mA", "A", "Hz", "kHz", "MHz", "rpm")
-    + ("s", "ms", "us", "ns", "min", "h", "day", "deg", "rad", "mrad", "percent")
-    + ("g", "mg", "ug", "kg", "L", "mL", "uL", "M", "mM", "uM", "nM", "mg_per_mL")
+    {"pm", "nm", "um", "µm", "mm", "cm", "m", "nm2", "um2", "mm2", "K", "degC", "degF"}
+    | {"Pa", "kPa", "MPa", "GPa", "bar", "mbar", "atm", "torr", "psi"}
+    | {"V", "mV", "kV", "eV", "keV", "pA", "nA", "uA", "mA", "A", "Hz", "kHz", "MHz", "rpm"}
+    | {"s", "ms", "us", "ns", "min", "h", "day", "deg", "rad", "mrad", "percent"}
+    | {"g", "mg", "ug", "kg", "L", "mL", "uL", "M", "mM", "uM", "nM", "mg_per_mL"}
 )
 _SPELLINGS = {"°C": "degC", "℃": "degC", "°F": "degF", "°": "deg", "%": "percent", "µm": "um"}
 _TEMPERATURES = {"C": "degC", "F": "degF"}  # to pint C is the coulomb and F the farad
