@@ -21,7 +21,7 @@ def tiles_to_pixels(tile_map: NDArray, *, stride_px: int, height_px: int, width_
     """Bring a map on the full-coverage tile grid to pixels.
 
     Every tile owns the ``stride_px`` x ``stride_px`` cell around its centre; the cells partition
-    the field and the last ones are clipped by it.
+    the field; the last ones are clipped by it or take the remainder (less than half a stride).
 
     Parameters
     ----------
@@ -43,13 +43,14 @@ def tiles_to_pixels(tile_map: NDArray, *, stride_px: int, height_px: int, width_
         If the cells do not reach the edges of the field.
     """
     rows, columns = tile_map.shape
-    if rows * stride_px < height_px or columns * stride_px < width_px:
+    # The grid drops a last tile whose centre is beyond the edge: its neighbour takes the remainder.
+    if min(rows * stride_px - height_px, columns * stride_px - width_px) < -(stride_px + 1) // 2:
         raise InputError(
             f"{rows} x {columns} cells of {stride_px} px do not cover {height_px} x {width_px} px: "
             "pass a map on the full-coverage grid and its own stride"
         )
-    y = np.arange(height_px) // stride_px
-    x = np.arange(width_px) // stride_px
+    y = np.minimum(np.arange(height_px) // stride_px, rows - 1)
+    x = np.minimum(np.arange(width_px) // stride_px, columns - 1)
     return tile_map[np.ix_(y, x)]
 
 
