@@ -1,0 +1,397 @@
+"""Runs a stage over blocks: plan, create, compute what is missing, mark, report.
+
+A task may run twice, on any worker, in any order, and the result is the same: it writes only whole
+chunks that its block owns and then sets the block's key. The key covers the stage's digest, the
+plan and the keys of its inputs, so that a later run knows exactly which blocks are still good.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from pydantic import BaseModel, ConfigDict
+
+from nanoarray.archive import provenance as prov
+from nanoarray.archive import store
+from nanoarray.archive.executor import Executor, run_tasks
+from nanoarray.archive.store import GroupPlan
+from nanoarray.errors import InputError, NanoarrayError
+
+Inputs = Mapping[str, xr.Dataset]
+
+
+class StageParameters(BaseModel):
+    """Base of every stage's parameters: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How one group is made from others.
+
+    Parameters
+    ----------
+    name
+        The group it writes.
+    inputs
+        The groups it reads.
+    parameters
+        Model of its parameters.
+    version
+        Raised whenever the same input and parameters would give another result.
+    axis
+        "image": ``compute(inputs, parameters, own, i)`` gives the variables of image ``i``;
+        "row": ``compute(inputs, parameters, own, rows)`` gives those rows of a table;
+        "whole": ``compute(inputs, parameters, own, rows)`` is called once.
+        ``own`` is the stage's own group: coordinates, resolved parameters, fitted model.
+    plan
+        ``plan(inputs, parameters)`` gives shapes and whatever has to be known, or fitted, before.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    parameters: type[StageParameters]
+    version: int
+    axis: Literal["image", "row", "whole"]
+    plan: Callable[[Inputs, Any], GroupPlan]
+    compute: Callable[..., Mapping[str, np.ndarray]]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is; ``rate`` in units (images or rows) per second."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    failed: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a run of a stage did."""
+
+    stage: str
+    status: Literal["done", "resumed", "unchanged"]
+    blocks: int
+    blocks_computed: int
+    rows: int
+    seconds: float
+    failed: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+class LeftOut(InputError):
+    """An image that a stage leaves out on purpose, with the reason; not a failure."""
+
+
+def run_stage(
+    url: str,
+    stage: Stage,
+    parameters: StageParameters,
+    *,
+    executor: Executor,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> StageReport:
+    """Bring one group up to date and say what was done.
+
+    Raises
+    ------
+    InputError
+        When an input group is missing or incomplete, or when the group is there with other
+        parameters and ``overwrite`` is not set (the difference is named).
+    NanoarrayError
+        When blocks failed; the finished ones are kept.
+    """
+    start = time.perf_counter()
+    basis = _basis(url, stage, parameters)
+    digest = prov.digest(basis)
+    before = store.provenance(url, stage.name)
+    if before and before["digest"] != digest and not overwrite:
+        changes = prov.differences(before["basis"], basis)
+        raise InputError(
+            f"{url} holds {stage.name!r} made differently ({'; '.join(changes)}): "
+            "run with --overwrite to replace it, or use another store"
+        )
+    keys = input_keys(url, stage.inputs)
+    plan_key = prov.digest(digest, keys)
+    if before and before["digest"] == digest and before["plan_key"] == plan_key:
+        record = before
+    else:
+        record = _prepare(url, stage, parameters, before, basis, digest, plan_key, executor)
+    expected = _expected_keys(stage, record, keys)
+    found = store.block_keys(url, stage.name)
+    todo = [b for b in range(len(expected)) if int(found[b]) != expected[b]]
+    if todo:
+        _run_blocks(url, stage, parameters, record, todo, expected, executor, progress, start)
+    status: Literal["done", "resumed", "unchanged"] = (
+        "done" if len(todo) == len(expected) else "resumed" if todo else "unchanged"
+    )
+    seconds = time.perf_counter() - start
+    failed, left_out = problems(url, stage.name)
+    if todo or not record.get("complete"):
+        record = {
+            **record,
+            "complete": True,
+            "finished": prov.now(),
+            "seconds": round(float(record.get("seconds", 0.0)) + seconds, 3),
+            "failed": len(failed),
+            "left_out": len(left_out),
+        }
+        store.set_provenance(url, stage.name, record)
+    return StageReport(
+        stage=stage.name,
+        status=status,
+        blocks=len(expected),
+        blocks_computed=len(todo),
+        rows=int(record["length"]),
+        seconds=seconds,
+        failed=tuple(failed),
+        left_out=tuple(left_out),
+    )
+
+
+def problems(url: str, group: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Images that failed and images that were left out in a group, as (id, reason)."""
+    if not store.has_arrays(url, group, ["problem"]):
+        return [], []
+    reasons = store.open_group(url, group)["problem"].values.tolist()
+    ids = store.open_group(url, "images")["image"].values.tolist()
+    rows = [(str(i), str(r)) for i, r in zip(ids, reasons, strict=False) if r]
+    failed = [(i, r.removeprefix("failed: ")) for i, r in rows if r.startswith("failed: ")]
+    left_out = [(i, r) for i, r in rows if not r.startswith("failed: ")]
+    return failed, left_out
+
+
+def input_keys(url: str, groups: Sequence[str]) -> dict[str, list[str]]:
+    """Per input group, one key per image (or a single one for a table)."""
+    return {group: _image_keys(url, group) for group in groups}
+
+
+def _image_keys(url: str, group: str) -> list[str]:
+    if group == "images":
+        ds = store.open_group(url, "images")
+        columns = [ds[n].values.tolist() for n in ("sha256", "pixel_size", "ok", "height", "width")]
+        return [prov.digest(*row) for row in zip(*columns, strict=True)]
+    record = store.provenance(url, group)
+    above = {name: _image_keys(url, name) for name in record["input_groups"]}
+    head = (record["digest"], record["plan_digest"])
+    if record["axis"] == "image":
+        per_image = zip(*above.values(), strict=True)
+        return [prov.digest(head, row) for row in per_image]
+    return [prov.digest(head, above)]
+
+
+def _basis(url: str, stage: Stage, parameters: StageParameters) -> dict[str, Any]:
+    """What a stage's result depends on, besides the images themselves."""
+    inputs = {}
+    for group in stage.inputs:
+        record = store.provenance(url, group)
+        if not record or not record.get("complete"):
+            state = "is incomplete" if record else "is not there"
+            raise InputError(
+                f"stage {stage.name!r} needs group {group!r}, which {state} in {url}: "
+                + ("run `nanoarray ingest` first" if group == "images" else "run its stage first")
+            )
+        inputs[group] = record["digest"]
+    return {
+        "parameters": parameters.model_dump(mode="json"),
+        "kernel_version": stage.version,
+        "inputs": inputs,
+    }
+
+
+def _prepare(
+    url: str,
+    stage: Stage,
+    parameters: StageParameters,
+    before: Mapping[str, Any],
+    basis: Mapping[str, Any],
+    digest: str,
+    plan_key: str,
+    executor: Executor,
+) -> dict[str, Any]:
+    """Plan the group (on a worker: a plan may fit a model) and make its arrays ready."""
+    ((_, plan, error),) = run_tasks(executor, _plan, [(url, stage, parameters)])
+    if error is not None:
+        if isinstance(error, NanoarrayError):
+            raise error
+        raise NanoarrayError(f"stage {stage.name!r} could not be planned: {error!r}") from error
+    shapes = [(a.name, a.dims, a.shape[1:] if stage.axis == "image" else a.shape) for a in plan.arrays]
+    plan_digest = prov.digest(
+        shapes,
+        prov.array_digest({n: values for n, (_, values, _) in plan.constants.items()}),
+        plan.resolved,
+    )
+    record = {
+        "stage": stage.name,
+        "axis": stage.axis,
+        "digest": digest,
+        "basis": basis,
+        "input_groups": list(stage.inputs),
+        "plan_key": plan_key,
+        "plan_digest": plan_digest,
+        "resolved": dict(plan.resolved),
+        "dim": plan.dim,
+        "length": plan.length,
+        "block": plan.block,
+        "complete": False,
+        "software": prov.software(),
+        "created": prov.now(),
+    }
+    grown = (
+        bool(before)
+        and before["digest"] == digest
+        and before["plan_digest"] == plan_digest
+        and before["block"] == plan.block
+        and stage.axis == "image"
+    )
+    if grown:
+        store.set_provenance(url, stage.name, record)
+        store.resize_group(url, stage.name, plan)
+    else:
+        store.create_group(url, stage.name, plan)
+        store.set_provenance(url, stage.name, record)
+    return record
+
+
+def _expected_keys(
+    stage: Stage, record: Mapping[str, Any], keys: Mapping[str, list[str]]
+) -> list[int]:
+    """The key that every finished block must have."""
+    length, size = int(record["length"]), int(record["block"])
+    head = (record["digest"], record["plan_digest"], size)
+    starts = range(0, length, size) if length else range(0)
+    if stage.axis == "image":
+        rows = list(zip(*keys.values(), strict=True))
+        return [prov.block_key(head, rows[s : s + size]) for s in starts]
+    everything = prov.digest(keys)
+    return [prov.block_key(head, everything, s) for s in starts]
+
+
+def _run_blocks(
+    url: str,
+    stage: Stage,
+    parameters: StageParameters,
+    record: Mapping[str, Any],
+    todo: list[int],
+    expected: list[int],
+    executor: Executor,
+    progress: Callable[[Progress], None] | None,
+    start: float,
+) -> None:
+    size, length = int(record["block"]), int(record["length"])
+    spans = [slice(b * size, min(length, (b + 1) * size)) for b in todo]
+    items = [
+        (url, stage, parameters, b, span, expected[b]) for b, span in zip(todo, spans, strict=True)
+    ]
+    total = sum(s.stop - s.start for s in spans)
+    done = failed = 0
+    errors: list[tuple[int, BaseException]] = []
+
+    def tell() -> None:
+        if progress is not None:
+            seconds = time.perf_counter() - start
+            progress(Progress(stage.name, done, total, str(record["dim"]), failed, seconds))
+
+    tell()
+    for position, count, error in run_tasks(executor, _do_block, items):
+        if error is None:
+            failed += count
+            done += spans[position].stop - spans[position].start
+        else:
+            errors.append((position, error))
+        tell()
+    if errors:
+        position, error = min(errors, key=lambda e: e[0])
+        span = spans[position]
+        raise NanoarrayError(
+            f"stage {stage.name!r}: {len(errors)} of {len(items)} blocks failed, the first "
+            f"({record['dim']} {span.start} to {span.stop - 1}) with {type(error).__name__}: "
+            f"{error}. Finished blocks are kept; run the same command again"
+        ) from error
+
+
+def _open_inputs(url: str, stage: Stage) -> dict[str, xr.Dataset]:
+    return {group: store.open_group(url, group) for group in stage.inputs}
+
+
+def _plan(url: str, stage: Stage, parameters: StageParameters) -> GroupPlan:
+    return stage.plan(_open_inputs(url, stage), parameters)
+
+
+def _do_block(
+    url: str, stage: Stage, parameters: StageParameters, block: int, rows: slice, key: int
+) -> int:
+    """Compute, write and mark one block; the number of images in it that failed."""
+    store.mark_block(url, stage.name, block, 0)
+    inputs = _open_inputs(url, stage)
+    own = store.open_group(url, stage.name)
+    if stage.axis == "image":
+        values = _compute_images(stage, inputs, parameters, own, rows)
+    else:
+        values = dict(stage.compute(inputs, parameters, own, rows))
+    store.write_rows(url, stage.name, rows, values)
+    store.mark_block(url, stage.name, block, key)
+    reasons = values.get("problem", np.array([], dtype=object))
+    return sum(str(r).startswith("failed: ") for r in reasons.tolist())
+
+
+def _compute_images(
+    stage: Stage, inputs: Inputs, parameters: StageParameters, own: xr.Dataset, rows: slice
+) -> dict[str, np.ndarray]:
+    """Compute the images of a block one by one; one that fails keeps a reason, not a result."""
+    count = rows.stop - rows.start
+    values: dict[str, np.ndarray] = {}
+    for name, variable in own.data_vars.items():
+        if variable.dims[:1] == ("image",) and name != "problem":
+            shape = (count, *variable.shape[1:])
+            values[str(name)] = np.full(shape, _fill(stage.name, str(name)), variable.dtype)
+    reasons = np.full(count, "", dtype=object)
+    for k, i in enumerate(range(rows.start, rows.stop)):
+        reasons[k] = _left_out_before(inputs, i)
+        if reasons[k]:
+            continue
+        try:
+            result = stage.compute(inputs, parameters, own, i)
+        except LeftOut as reason:
+            reasons[k] = f"left out: {reason}"
+            continue
+        except Exception as error:  # noqa: BLE001 -- one bad image must not lose the batch
+            name = "" if isinstance(error, NanoarrayError) else f"{type(error).__name__}: "
+            reasons[k] = f"failed: {name}{error}"
+            continue
+        for name, data in result.items():
+            index = (k, *(slice(0, n) for n in np.shape(data)))
+            values[name][index] = data
+    return {**values, "problem": reasons}
+
+
+def _left_out_before(inputs: Inputs, i: int) -> str:
+    """Why an image cannot be used: the reason an input group gives."""
+    for group, ds in inputs.items():
+        if "problem" in ds:
+            reason = str(ds["problem"][i].values)
+            if reason:
+                return f"left out: {reason.removeprefix('left out: ')}" if group != "images" else (
+                    f"left out: unreadable: {reason}"
+                )
+    return ""
+
+
+def _fill(group: str, name: str) -> Any:
+    from nanoarray import schema
+
+    entry = schema.known(group, name)
+    return entry.fill_value if entry else 0

@@ -1,0 +1,343 @@
+"""The command line: thin commands over the Python functions, imported only when they run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nanoarray.errors import InputError, NanoarrayError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanoarray.archive.engine import StageReport
+
+app = typer.Typer(
+    name="nanoarray",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "Archives of electron micrographs as labelled xarray datasets.\n\n"
+        "Start with `nanoarray demo`, or with `nanoarray ingest FOLDER STORE`, "
+        "`nanoarray run superlattice STORE`, `nanoarray report STORE`.\n\n"
+        "Exit status: 0 done, 1 failed, 2 bad usage or input, 3 done but some images failed."
+    ),
+)
+
+DONE, FAILED, BAD_INPUT, SOME_IMAGES_FAILED = 0, 1, 2, 3
+_LISTED = 10
+
+
+class System(StrEnum):
+    """What `simulate` can make."""
+
+    superlattice = "superlattice"
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line, never in a traceback."""
+    try:
+        app()
+    except NanoarrayError as error:
+        _fail(str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}", FAILED)
+    except Exception as error:  # noqa: BLE001 -- the last door: one line instead of a traceback
+        if os.environ.get("NANOARRAY_TRACEBACK"):
+            traceback.print_exc()
+        _fail(
+            f"unexpected {type(error).__name__}: {error} "
+            "(set NANOARRAY_TRACEBACK=1 to see where, and report it)",
+            FAILED,
+        )
+
+
+def _fail(message: str, status: int) -> None:
+    print("nanoarray: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
+    raise SystemExit(status)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from nanoarray import __version__
+
+        typer.echo(f"nanoarray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    del version
+
+
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Worker processes of a local Dask cluster.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", help="Address of a running Dask scheduler.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the summary.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything it makes.")] = Path(
+        "demo"
+    ),
+    workers: Workers = 2,
+) -> None:
+    """Simulate an archive, run the pipeline on a local Dask cluster, write the report.
+
+    Example: `nanoarray demo --out demo`
+    """
+    from nanoarray.demo import run_demo
+
+    with _progress(quiet=False) as progress:
+        places = run_demo(out, workers=workers or 2, progress=progress, say=_say)
+    for what, where in places.items():
+        _say(f"{what:<10} {where}")
+
+
+@app.command()
+def simulate(
+    system: Annotated[System, typer.Argument(help="What to simulate.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    images: Annotated[int, typer.Option("--images", min=1, help="Number of images.")] = 12,
+    seed: Annotated[int, typer.Option("--seed", help="Seed; same seed, same images.")] = 0,
+) -> None:
+    """Write micrographs with known truth as TIFF files with FEI metadata.
+
+    Example: `nanoarray simulate superlattice sim --images 12 --seed 1`
+    """
+    from nanoarray.simulate.archive import simulate_archive
+
+    del system
+    files = simulate_archive(out, image_count=images, seed=seed)
+    _say(f"{len(files)} images, their tags (tags.csv) and truth (truth/) in {out}")
+
+
+@app.command()
+def ingest(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="SOURCE... STORE", help="Folders or files, then store.")
+    ],
+    tags: Annotated[
+        Path | None, typer.Option("--tags", help="CSV with a row per image; units in the names.")
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", help='Tags in file names: "{sample}_{temperature:g}degC".'),
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option("--pixel-size", help="Pixel size [nm] of every image.")
+    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read micrographs and their tags into a store; a second time, only what is new.
+
+    Example: `nanoarray ingest micrographs/ archive.zarr --tags samples.csv`
+    """
+    from nanoarray.images.ingest import ingest as run_ingest
+
+    if len(paths) < 2:
+        raise InputError("ingest needs SOURCE... and STORE: nanoarray ingest micrographs/ a.zarr")
+    *sources, store_url = paths
+    with _progress(quiet=quiet) as progress:
+        report = run_ingest(
+            sources,
+            store_url,
+            tags=tags,
+            pattern=pattern,
+            pixel_size_nm=pixel_size,
+            workers=workers,
+            scheduler=scheduler,
+            progress=progress,
+        )
+    for line in report.lines():
+        _say(line)
+    if report.failed:
+        raise typer.Exit(SOME_IMAGES_FAILED)
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(help="Name of a pipeline, or a TOML file.")],
+    store_url: Annotated[str, typer.Argument(metavar="STORE")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.key=value, replacing the file's.")
+    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace groups made with other parameters.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a pipeline on a store, doing only what is missing.
+
+    Example: `nanoarray run superlattice archive.zarr --workers 2 --set tiles.stride_px=8`
+    """
+    from nanoarray import pipeline as pipelines
+
+    def on_start(plan: Any, executor: Any) -> None:
+        if not quiet:
+            names = ", ".join(stage.name for stage, _ in plan.stages)
+            _say(f"pipeline {plan.name} ({names}) on {executor.description}")
+
+    with _progress(quiet=quiet) as progress:
+        reports = pipelines.run(
+            pipeline,
+            store_url,
+            workers=workers,
+            scheduler=scheduler,
+            overwrite=overwrite,
+            progress=progress,
+            on_start=on_start,
+            **pipelines.parse_settings(settings or []),
+        )
+    _print_stage_reports(reports)
+    if any(report.failed for report in reports):
+        raise typer.Exit(SOME_IMAGES_FAILED)
+
+
+@app.command()
+def status(
+    store_url: Annotated[str, typer.Argument(metavar="STORE")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show what a store holds: per group, what is done, what failed, size and digest.
+
+    Example: `nanoarray status archive.zarr`
+    """
+    from nanoarray.archive.status import store_status
+
+    rows = store_status(store_url)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=store_url)
+    for column in ("group", "state", "blocks", "rows", "failed", "left out", "size", "digest", "finished"):
+        table.add_column(column, justify="right" if column in ("rows", "size", "blocks") else "left")
+    for row in rows:
+        table.add_row(
+            row["group"],
+            "complete" if row["complete"] else "incomplete",
+            f"{row['blocks_done']}/{row['blocks']}",
+            str(row["rows"]),
+            str(row["failed"]),
+            str(row["left_out"]),
+            _size(row["bytes"]),
+            row["digest"],
+            row["finished"],
+        )
+    Console().print(table)
+
+
+@app.command()
+def table(
+    store_url: Annotated[str, typer.Argument(metavar="STORE")],
+    group: Annotated[str, typer.Argument(help="A table: images, grains, grain_statistics.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="FILE.csv or FILE.parquet; otherwise printed.")
+    ] = None,
+) -> None:
+    """Print or export a table with the tags of each row's image.
+
+    Example: `nanoarray table archive.zarr grains --out grains.csv`
+    """
+    from nanoarray.archive.tables import table as read_table
+    from nanoarray.archive.tables import write_table
+
+    ds = read_table(store_url, group)
+    if out is not None:
+        rows = write_table(ds, out)
+        _say(f"{rows} rows of {group} in {out}")
+        return
+    frame = ds.to_dataframe()
+    typer.echo(frame.to_string(max_rows=40, max_cols=14))
+
+
+@app.command()
+def report(
+    store_url: Annotated[str, typer.Argument(metavar="STORE")],
+    out: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
+) -> None:
+    """Write a self-contained HTML report of a store.
+
+    Example: `nanoarray report archive.zarr --out report.html`
+    """
+    from nanoarray.report.page import write_report
+
+    target = out or Path(store_url.rstrip("/").split("/")[-1]).with_suffix(".html")
+    path = write_report(store_url, target)
+    _say(f"report in {path} ({_size(path.stat().st_size)})")
+
+
+# --- printing ---------------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _size(size: int) -> str:
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _print_stage_reports(reports: Sequence[StageReport]) -> None:
+    for entry in reports:
+        words = {
+            "done": f"{entry.rows} rows in {entry.seconds:.1f} s",
+            "resumed": f"{entry.blocks_computed} of {entry.blocks} blocks in {entry.seconds:.1f} s",
+            "unchanged": "already done",
+        }[entry.status]
+        extra = f", {len(entry.left_out)} left out" if entry.left_out else ""
+        extra += f", {len(entry.failed)} FAILED" if entry.failed else ""
+        _say(f"{entry.stage:<18} {words}{extra}")
+        for note in entry.notes:
+            _say(f"  {note}")
+        if entry.status != "unchanged":
+            _list("failed", entry.failed)
+            _list("left out", entry.left_out)
+
+
+def _list(what: str, rows: Sequence[tuple[str, str]]) -> None:
+    for image, reason in rows[:_LISTED]:
+        _say(f"  {what}: {image}: {reason.removeprefix('left out: ')}")
+    if len(rows) > _LISTED:
+        _say(f"  and {len(rows) - _LISTED} more {what}")
+
+
+def _progress(*, quiet: bool) -> Any:
+    from nanoarray.archive.progress import progress_bars
+
+    return progress_bars(quiet=quiet)
+
+
+if __name__ == "__main__":
+    main()

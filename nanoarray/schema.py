@@ -1,0 +1,187 @@
+"""The table of groups and variables: dims, dtype, units and meaning of everything a store holds.
+
+It is the contract of the store, the source of every variable's attributes, and its validator.
+Dims are singular. Unknown is NaN (floats), -1 (integers), "" (strings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nanoarray.errors import InputError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of a group.
+
+    ``dtype`` is a NumPy name, or "str" for variable-length text, or "any" where the data decide.
+    ``fill`` is what an element holds before, or instead of, a value.
+    """
+
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    long_name: str
+    fill: Any = None
+    coord: bool = False
+
+    @property
+    def fill_value(self) -> Any:
+        """What stands for "unknown" in this variable."""
+        if self.fill is not None:
+            return self.fill
+        return fill_of(self.dtype)
+
+    @property
+    def attrs(self) -> dict[str, str]:
+        """Attributes every array of this variable carries."""
+        return {"units": self.units, "long_name": self.long_name}
+
+
+def fill_of(dtype: str) -> Any:
+    """The value that stands for "unknown" in ``dtype``: NaN, -1, "" or False; 0 where unsigned."""
+    if dtype == "str":
+        return ""
+    kind = np.dtype(dtype).kind
+    return {"f": np.nan, "i": -1, "u": 0, "b": False}[kind]
+
+
+def _v(dims: str, dtype: str, units: str, long_name: str, **more: Any) -> Variable:
+    return Variable(tuple(dims.split()), dtype, units, long_name, **more)
+
+
+_PROBLEM = _v("image", "str", "1", 'why the image has no result here; "" where it has one')
+_TILE = "image tile_y tile_x"
+
+#: group -> variable -> what it is. A leading comment in a group's name has no meaning.
+GROUPS: dict[str, dict[str, Variable]] = {
+    "images": {
+        "image": _v("image", "str", "1", "unique id of the image", coord=True),
+        "intensity": _v("image y x", "any", "1", "detector signal, data bar cut, zero padded", fill=0),
+        "path": _v("image", "str", "1", "file the image was read from"),
+        "sha256": _v("image", "str", "1", "SHA-256 of the file"),
+        "height": _v("image", "int32", "px", "rows of the image without padding and data bar"),
+        "width": _v("image", "int32", "px", "columns of the image without padding"),
+        "bit_depth": _v("image", "int32", "bit", "bits per pixel in the file"),
+        "data_bar": _v("image", "int32", "px", "rows of data bar cut off at the bottom"),
+        "pixel_size": _v("image", "float64", "nm", "length of a pixel"),
+        "pixel_size_source": _v("image", "str", "1", "where the pixel size comes from"),
+        "magnification": _v("image", "float64", "1", "recorded magnification, never used for lengths"),
+        "hfw": _v("image", "float64", "um", "recorded horizontal field width"),
+        "temperature": _v("image", "float64", "degC", "processing temperature of the sample"),
+        "pressure": _v("image", "float64", "MPa", "processing pressure of the sample"),
+        "synthesis_method": _v("image", "str", "1", "how the sample was made"),
+        "sample": _v("image", "str", "1", "sample the image was taken of"),
+        "instrument": _v("image", "str", "1", "microscope"),
+        "detector": _v("image", "str", "1", "detector"),
+        "voltage": _v("image", "float64", "kV", "accelerating voltage"),
+        "current": _v("image", "float64", "pA", "beam current"),
+        "tilt": _v("image", "float64", "deg", "stage tilt"),
+        "working_distance": _v("image", "float64", "mm", "working distance"),
+        "dwell": _v("image", "float64", "us", "dwell time per pixel"),
+        "acquired": _v("image", "str", "1", "date and time of acquisition, ISO 8601"),
+        "metadata": _v("image", "str", "1", "the file's own metadata as JSON"),
+        "warning": _v("image", "str", "1", "what is doubtful about the image, its scale or its tags"),
+        "ok": _v("image", "bool", "1", "the file could be read as a micrograph"),
+        "problem": _v("image", "str", "1", 'why the file could not be read; "" where ok'),
+    },
+    "prepared": {
+        "defect": _v("image y x", "bool", "1", "pore, charging halo or damaged region"),
+        "defect_fraction": _v("image", "float32", "1", "share of the image that is defect"),
+        "sharpness": _v("image", "float32", "1", "lattice signal over noise, low when out of focus"),
+        "lattice_spacing": _v("image", "float32", "px", "spacing of the lattice rows"),
+        "usable": _v("image", "bool", "1", "in focus and with a field to measure"),
+        "problem": _PROBLEM,
+    },
+    "tiles": {
+        "angle": _v("angle", "float64", "deg", "projection angle (theta of skimage radon)", coord=True),
+        "tile_y": _v("tile_y", "float64", "px", "row of the tile centre", coord=True),
+        "tile_x": _v("tile_x", "float64", "px", "column of the tile centre", coord=True),
+        "projection_variance": _v(
+            f"{_TILE} angle", "float32", "1", "variance of the projection at each angle"
+        ),
+        "alignment": _v(f"{_TILE} bit", "uint8", "1", "1 where the lattice aligns with the angle"),
+        "valid": _v(_TILE, "bool", "1", "the tile holds enough of the image outside defects"),
+        "common_pixel_size": _v("", "float64", "nm", "pixel size the images were resampled to"),
+        "tile_size": _v("", "float64", "px", "side of a tile"),
+        "stride": _v("", "float64", "px", "distance of neighbouring tile centres"),
+        "problem": _PROBLEM,
+    },
+    "tile_clusters": {
+        "center": _v("prototype feature", "float32", "1", "prototypes of the fitted model"),
+        "center_cluster": _v("prototype", "int32", "1", "cluster of each prototype"),
+        "cluster": _v(_TILE, "int32", "1", "cluster of the tile"),
+        "problem": _PROBLEM,
+    },
+    "grain_maps": {
+        "tile_y": _v("tile_y", "float64", "px", "row of the tile centre", coord=True),
+        "tile_x": _v("tile_x", "float64", "px", "column of the tile centre", coord=True),
+        "grain": _v(_TILE, "int32", "1", "grain id within the image, 0 none", fill=0),
+        "orientation": _v(_TILE, "float32", "deg", "lattice direction, counter-clockwise from +x"),
+        "orientation_confidence": _v(_TILE, "float32", "1", "confidence of the orientation, 0 to 1"),
+        "boundary_misorientation": _v(
+            _TILE, "float32", "deg", "largest misorientation to a neighbouring grain"
+        ),
+        "symmetry": _v("image", "int32", "1", "fold of the lattice symmetry, 2, 4 or 6"),
+        "grain_count": _v("image", "int32", "1", "number of grains", fill=0),
+        "indexed_fraction": _v("image", "float32", "1", "share of the field with an orientation"),
+        "mapped_fraction": _v("image", "float32", "1", "share of the non-defect field in a grain"),
+        "problem": _PROBLEM,
+    },
+    "grains": {
+        "image_index": _v("grain", "int32", "1", "position of the image along image"),
+        "label": _v("grain", "int32", "1", "grain id within the image"),
+        "area": _v("grain", "float64", "um2", "area of the grain without defects"),
+        "area_px": _v("grain", "float64", "px2", "area of the grain in pixels of the image"),
+        "equivalent_diameter": _v("grain", "float64", "um", "diameter of a circle of equal area"),
+        "perimeter": _v("grain", "float64", "um", "length of the outline"),
+        "mean_intercept": _v("grain", "float64", "um", "mean length of test lines in the grain"),
+        "orientation": _v("grain", "float64", "deg", "mean lattice direction, ccw from +x"),
+        "orientation_spread": _v("grain", "float64", "deg", "circular standard deviation within"),
+        "orientation_confidence": _v("grain", "float64", "1", "mean confidence of the orientation"),
+        "symmetry": _v("grain", "int32", "1", "fold of the lattice symmetry"),
+        "centroid_y": _v("grain", "float64", "px", "row of the centroid in the image"),
+        "centroid_x": _v("grain", "float64", "px", "column of the centroid in the image"),
+        "touches_edge": _v("grain", "bool", "1", "cut by the edge of the field"),
+        "touches_defect": _v("grain", "bool", "1", "borders a defect"),
+        "tile_count": _v("grain", "int32", "1", "number of tiles"),
+        "neighbour_count": _v("grain", "int32", "1", "number of adjoining grains"),
+    },
+    "grain_statistics": {},
+}
+
+
+def known(group: str, name: str) -> Variable | None:
+    """The table's entry of a variable, or None for one the table leaves open (a tag, a model)."""
+    return GROUPS.get(group, {}).get(name)
+
+
+def validate(
+    group: str, variables: Iterable[tuple[str, tuple[str, ...], str, dict[str, Any]]]
+) -> None:
+    """Check (name, dims, dtype, attrs) of a group's variables against the table.
+
+    Raises
+    ------
+    InputError
+        Naming the first variable whose dims, dtype or attributes differ from the table.
+    """
+    if group not in GROUPS:
+        raise InputError(f"unknown group {group!r}: expected one of {', '.join(GROUPS)}")
+    for name, dims, dtype, attrs in variables:
+        entry = known(group, name)
+        if entry is not None:
+            if entry.dims != tuple(dims):
+                raise InputError(f"{group}/{name} has dims {dims}, expected {entry.dims}")
+            if entry.dtype not in ("any", "str") and np.dtype(dtype) != np.dtype(entry.dtype):
+                raise InputError(f"{group}/{name} is {dtype}, expected {entry.dtype}")
+        for key in ("units", "long_name"):
+            if key not in attrs:
+                raise InputError(f"{group}/{name} has no {key!r} attribute")
