@@ -26,8 +26,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nanoarray.errors import InputError
+from nanoarray.superlattice.vector import RUN, subtract_run
 
-SEGMENT: Final = 8
+SEGMENT: Final = RUN
 DECIMATION: Final = 4
 # A window with less valid area than this part of the tile says nothing about a lattice.
 MIN_VALID_FRACTION: Final = 0.1
@@ -109,6 +110,7 @@ def tile_radon(
     if rows.size == 0 or columns.size == 0:
         return variance
     valid = _valid_pixels(image, missing)
+    image = np.ascontiguousarray(image, dtype=np.float32)
     flat = flatten(image, valid, box_px=tile_size_px if flatten_px is None else flatten_px)
     part = _project(
         flat, valid, centres_y[rows], centres_x[columns], float(tile_size_px), angles
@@ -310,9 +312,10 @@ def _add_row(source, sums, row, q):
     w2 = np.float32(((-1.5 * f + 2.0) * f + 0.5) * f)
     w3 = np.float32((0.5 * f - 0.5) * f * f)
     width = source.shape[1]
+    ring = sums.shape[0]
     line = source[row]
-    last = sums[row]
-    new = sums[row + 1]
+    last = sums[row & (ring - 1)]
+    new = sums[(row + 1) & (ring - 1)]
     # Columns at the rim are padding: nothing to add, and no line there reaches a tile again.
     low, high = 3, width - 3
     new[:low] = np.float32(0.0)
@@ -330,20 +333,20 @@ def _add_row(source, sums, row, q):
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _bins(sums, low, high, column_low, column_high, bins, start, count):
-    """Projections of one segment: differences of two rows of the running sum."""
-    first = sums[low, column_low : column_low + count]
-    second = sums[high, column_high : column_high + count]
-    target = bins[start : start + count]
-    for i in range(count):
-        target[i] = second[i] - first[i]
+def _bins(sums, starts, first, count, bins):
+    """Projections of one tile: differences of two rows of the running sum, segment by segment."""
+    for s in range(starts.shape[0]):
+        low = starts[s, 0] + first
+        high = starts[s, 1] + first
+        subtract_run(bins, s * SEGMENT, sums, high, low)
+    bins[count : starts.shape[0] * SEGMENT] = np.float32(0.0)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _whole_variance(bins, count):
+def _whole_variance(bins, padded_count, count):
     first = np.float32(0.0)
     second = np.float32(0.0)
-    for i in range(count):
+    for i in range(padded_count):
         first += bins[i]
         second += bins[i] * bins[i]
     mean = np.float64(first) / count
@@ -351,12 +354,12 @@ def _whole_variance(bins, count):
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _partial_variance(bins, known, count):
+def _partial_variance(bins, known, padded_count):
     """Weighted variance of the means along the chords, and the sum of squared chord lengths."""
     cross = np.float32(0.0)
     second = np.float32(0.0)
     weight = np.float32(0.0)
-    for i in range(count):
+    for i in range(padded_count):
         cross += bins[i] * known[i]
         second += bins[i] * bins[i]
         weight += known[i] * known[i]
@@ -367,13 +370,41 @@ def _partial_variance(bins, known, count):
 
 
 @nb.njit(nogil=True, cache=True)
+def _segment_starts(y, q, slope, count, chord, height, width, pad, ring, starts):
+    """Where the two ends of each segment of bins of a tile at row y lie in the running sum.
+
+    Indices into the flattened ring of rows, less the tile's own first bin.
+    """
+    for s in range(starts.shape[0]):
+        start = s * SEGMENT
+        across = start + 0.5 * (SEGMENT - 1) - 0.5 * (count - 1)
+        top = int(round(y - across * slope - 0.5 * (chord - 1)))
+        low = min(max(top, 0), height)
+        high = min(max(top + chord, 0), height)
+        column_low = column_high = start + pad
+        if high == low:
+            # Wholly outside the image: nothing less nothing, at a place that exists.
+            column_low += math.floor(q * y)
+            column_high = column_low
+        else:
+            column_low += math.floor(q * low)
+            column_high += math.floor(q * high)
+        starts[s, 0] = (low & (ring - 1)) * width + column_low
+        starts[s, 1] = (high & (ring - 1)) * width + column_high
+
+
+@nb.njit(nogil=True, cache=True)
 def _sheared_variance(image, known, whole, ys, xs, tile, pad, thetas, slots, out):
     """Fill out[:, :, slots] with the variance at the angles `thetas` (within 45 deg of 0)."""
-    height = image.shape[0]
+    height, width = image.shape
     reach = tile * math.sqrt(0.5) + SEGMENT
-    sums = np.zeros((height + 1, image.shape[1]), dtype=np.float32)
-    known_sums = np.zeros((height + 1, known.shape[1]), dtype=np.float32)
+    # Only the rows within reach of a tile are kept: for small tiles they stay in the cache.
+    ring = 1
+    while ring < 2 * reach + 4:
+        ring *= 2
     with_mask = known.shape[0] > 0
+    sums = np.zeros((ring, width), dtype=np.float32)
+    known_sums = np.zeros((ring if with_mask else 0, width), dtype=np.float32)
     bins = np.empty(2 * int(tile) + 2 * SEGMENT, dtype=np.float32)
     known_bins = np.empty_like(bins)
     for k in range(thetas.size):
@@ -381,6 +412,11 @@ def _sheared_variance(image, known, whole, ys, xs, tile, pad, thetas, slots, out
         q = sine / cosine
         count = int(round(tile / cosine))
         chord = int(round(tile * cosine))
+        starts = np.empty((-(-count // SEGMENT), 2), dtype=np.int64)
+        padded_count = starts.shape[0] * SEGMENT
+        sums[0] = np.float32(0.0)
+        if with_mask:
+            known_sums[0] = np.float32(0.0)
         done = 0
         for j in range(ys.size):
             # A row of tiles follows the rows it needs: they are still in the cache.
@@ -390,33 +426,19 @@ def _sheared_variance(image, known, whole, ys, xs, tile, pad, thetas, slots, out
                 if with_mask:
                     _add_row(known, known_sums, done, q)
                 done += 1
+            _segment_starts(
+                ys[j], q, sine * cosine, count, chord, height, width, pad, ring, starts
+            )
             for i in range(xs.size):
                 first = int(round(xs[i] - q * ys[j] - 0.5 * (count - 1)))
-                partial = not whole[j, i]
-                for start in range(0, count, SEGMENT):
-                    size = min(SEGMENT, count - start)
-                    across = start + 0.5 * (SEGMENT - 1) - 0.5 * (count - 1)
-                    middle = ys[j] - across * sine * cosine
-                    top = int(round(middle - 0.5 * (chord - 1)))
-                    low = min(max(top, 0), height)
-                    high = min(max(top + chord, 0), height)
-                    if high == low:
-                        bins[start : start + size] = np.float32(0.0)
-                        known_bins[start : start + size] = np.float32(0.0)
-                        continue
-                    u = first + start + pad
-                    at_low = u + math.floor(q * low)
-                    at_high = u + math.floor(q * high)
-                    _bins(sums, low, high, at_low, at_high, bins, start, size)
-                    if partial:
-                        _bins(known_sums, low, high, at_low, at_high, known_bins, start, size)
-                if partial:
-                    value, weight = _partial_variance(bins, known_bins, count)
-                    if weight < MIN_VALID_FRACTION * count * chord * chord:
-                        out[j, i, slots[k]] = np.nan
-                    else:
-                        out[j, i, slots[k]] = tile * tile * value
-                else:
-                    value = _whole_variance(bins, count)
+                _bins(sums.ravel(), starts, first, count, bins)
+                if whole[j, i]:
+                    value = _whole_variance(bins, padded_count, count)
                     out[j, i, slots[k]] = (tile / chord) ** 2 * value
-    return
+                    continue
+                _bins(known_sums.ravel(), starts, first, count, known_bins)
+                value, weight = _partial_variance(bins, known_bins, padded_count)
+                if weight < MIN_VALID_FRACTION * count * chord * chord:
+                    out[j, i, slots[k]] = np.nan
+                else:
+                    out[j, i, slots[k]] = tile * tile * value
