@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from nanoarray.errors import InputError
+from nanoarray.superlattice.vector import WIDE_RUN, weighted_runs
 
 BitMethod = Literal["variance", "second_difference"]
 
@@ -103,7 +104,7 @@ def tile_radon_paper(
     comb = _comb((pixels - mean).astype(np.float32), int(inner_x[0]), stride)
     part = np.empty((starts_y[rows].size, inner_x.size, angles.size), dtype=np.float32)
     _apply(
-        comb.reshape(-1),
+        np.append(comb, np.zeros(WIDE_RUN, dtype=np.float32)),
         comb.shape[1] * comb.shape[2],
         _offsets(projector, comb.shape),
         projector.weight,
@@ -250,55 +251,32 @@ def _comb(image: npt.NDArray[np.float32], start: int, stride: int) -> npt.NDArra
     return np.ascontiguousarray(padded.reshape(height, count, stride).transpose(0, 2, 1))
 
 
-def _offsets(projector: Projector, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+def _offsets(projector: Projector, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
     """Position in the comb of each entry, for the first tile of the first row."""
     _, stride, count = shape
     along = projector.column % stride * count + projector.column // stride
-    return projector.row.astype(np.int64) * (stride * count) + along
-
-
-@nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _bin_row(comb, base, offsets, weight, low, high, total):
-    """One sinogram bin of a row of tiles: total[t] = sum of weight times pixel."""
-    count = total.size
-    total[:] = np.float32(0.0)
-    e = low
-    # Four entries per pass: the totals are loaded and stored a quarter as often.
-    while e + 4 <= high:
-        a = comb[base + offsets[e] : base + offsets[e] + count]
-        b = comb[base + offsets[e + 1] : base + offsets[e + 1] + count]
-        c = comb[base + offsets[e + 2] : base + offsets[e + 2] + count]
-        d = comb[base + offsets[e + 3] : base + offsets[e + 3] + count]
-        wa, wb, wc, wd = weight[e], weight[e + 1], weight[e + 2], weight[e + 3]
-        for t in range(count):
-            total[t] += wa * a[t] + wb * b[t] + (wc * c[t] + wd * d[t])
-        e += 4
-    while e < high:
-        a = comb[base + offsets[e] : base + offsets[e] + count]
-        wa = weight[e]
-        for t in range(count):
-            total[t] += wa * a[t]
-        e += 1
+    return (projector.row * (stride * count) + along).astype(np.int32)
 
 
 @nb.njit(nogil=True, cache=True)
 def _apply(comb, row_length, offsets, weight, starts, unit, bins, starts_y, out):
     """Variance (ny, nx, na) of the projections, row of tiles by row of tiles."""
     count = out.shape[1]
-    total = np.empty(count, dtype=np.float32)
-    first = np.empty(count)
-    second = np.empty(count)
+    total = np.empty(WIDE_RUN, dtype=np.float32)
+    first = np.empty(WIDE_RUN)
+    second = np.empty(WIDE_RUN)
     for j in range(starts_y.size):
-        base = starts_y[j] * row_length
         for k in range(out.shape[2]):
-            first[:] = 0.0
-            second[:] = 0.0
-            for b in range(k * bins, (k + 1) * bins):
-                _bin_row(comb, base, offsets, weight, starts[b], starts[b + 1], total)
-                for t in range(count):
-                    value = total[t] + unit[b]
-                    first[t] += value
-                    second[t] += value * value
-            for t in range(count):
-                mean = first[t] / bins
-                out[j, t, k] = max(second[t] / bins - mean * mean, 0.0)
+            for tile in range(0, count, WIDE_RUN):
+                base = starts_y[j] * row_length + tile
+                first[:] = 0.0
+                second[:] = 0.0
+                for b in range(k * bins, (k + 1) * bins):
+                    weighted_runs(total, comb, base, offsets, weight, starts[b], starts[b + 1])
+                    for t in range(WIDE_RUN):
+                        value = total[t] + unit[b]
+                        first[t] += value
+                        second[t] += value * value
+                for t in range(min(WIDE_RUN, count - tile)):
+                    mean = first[t] / bins
+                    out[j, tile + t, k] = max(second[t] / bins - mean * mean, 0.0)

@@ -1,20 +1,37 @@
 """Short vector operations that numba does not vectorize itself.
 
 A loop of a few constant steps is unrolled into scalar instructions before LLVM's vectorizer sees
-it. Written as one operation on a vector type it becomes one instruction per register width, on any
-processor.
+it. Written as operations on a vector type it becomes one instruction per register width, on any
+processor. Indices are not checked and do not wrap: the callers answer for them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-RUN = 8
+RUN: Final = 8
+WIDE_RUN: Final = 32
+_WIDE_PART: Final = 16
+
+
+def _need_vectors(dtype: Any, *arrays: Any) -> None:
+    for array in arrays:
+        if not (
+            isinstance(array, types.Array)
+            and array.ndim == 1
+            and array.layout == "C"
+            and array.dtype == dtype
+        ):
+            raise TypingError(f"needs contiguous one-dimensional arrays of {dtype}, got {array}")
+
+
+def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    return cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
 
 
 @intrinsic
@@ -23,37 +40,82 @@ def subtract_run(
 ) -> Any:
     """``target[at : at + RUN] = source[high : high + RUN] - source[low : low + RUN]``.
 
-    Both arrays are contiguous, one-dimensional and float32. Indices are not checked and do not
-    wrap: the caller answers for them.
+    Both arrays are contiguous, one-dimensional and float32.
     """
     del typing_context
-    for array in (target, source):
-        if not (
-            isinstance(array, types.Array)
-            and array.ndim == 1
-            and array.layout == "C"
-            and array.dtype == types.float32
-        ):
-            raise TypingError("subtract_run needs contiguous 1-D float32 arrays")
+    _need_vectors(types.float32, target, source)
     vector = ir.VectorType(ir.FloatType(), RUN)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target_type, at_type, source_type, high_type, low_type = signature.args
-        target_data = cgutils.create_struct_proxy(target_type)(
-            context, builder, value=arguments[0]
-        ).data
-        source_data = cgutils.create_struct_proxy(source_type)(
-            context, builder, value=arguments[2]
-        ).data
+        target_data = _data(context, builder, signature.args[0], arguments[0])
+        source_data = _data(context, builder, signature.args[2], arguments[2])
 
-        def pointer(data: Any, index: Any, index_type: Any) -> Any:
-            offset = context.cast(builder, index, index_type, types.intp)
-            return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+        def pointer(data: Any, position: int) -> Any:
+            index = context.cast(
+                builder, arguments[position], signature.args[position], types.intp
+            )
+            return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
-        minuend = builder.load(pointer(source_data, arguments[3], high_type), align=4)
-        subtrahend = builder.load(pointer(source_data, arguments[4], low_type), align=4)
+        minuend = builder.load(pointer(source_data, 3), align=4)
+        subtrahend = builder.load(pointer(source_data, 4), align=4)
         difference = builder.fsub(minuend, subtrahend)
-        builder.store(difference, pointer(target_data, arguments[1], at_type), align=4)
+        builder.store(difference, pointer(target_data, 1), align=4)
         return context.get_dummy_value()
 
     return types.none(target, at, source, high, low), generate
+
+
+@intrinsic
+def weighted_runs(
+    typing_context: Any,
+    target: Any,
+    source: Any,
+    base: Any,
+    offsets: Any,
+    weights: Any,
+    low: Any,
+    high: Any,
+) -> Any:
+    """``target[:WIDE_RUN] = sum of weights[e] * source[base + offsets[e] :][:WIDE_RUN]``.
+
+    The sum is over ``low <= e < high``. `target`, `source` and `weights` are contiguous float32,
+    `offsets` contiguous int32; `base`, `low` and `high` are int64. The sums stay in registers.
+    """
+    del typing_context
+    _need_vectors(types.float32, target, source, weights)
+    _need_vectors(types.int32, offsets)
+    vector = ir.VectorType(ir.FloatType(), _WIDE_PART)
+    parts = WIDE_RUN // _WIDE_PART
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target_data, source_data, offset_data, weight_data = (
+            _data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3, 4)
+        )
+        start = builder.gep(source_data, [arguments[2]])
+        zero = ir.Constant(vector, [0.0] * _WIDE_PART)
+        undefined = ir.Constant(vector, ir.Undefined)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), _WIDE_PART), [0] * _WIDE_PART)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(parts)]
+        for total in sums:
+            builder.store(zero, total)
+        with cgutils.for_range_slice(
+            builder, arguments[5], arguments[6], ir.Constant(ir.IntType(64), 1)
+        ) as (entry, _):
+            offset = builder.sext(builder.load(builder.gep(offset_data, [entry])), ir.IntType(64))
+            weight = builder.load(builder.gep(weight_data, [entry]))
+            single = builder.insert_element(undefined, weight, ir.Constant(ir.IntType(32), 0))
+            spread = builder.shuffle_vector(single, undefined, lanes)
+            here = builder.gep(start, [offset])
+            for part, total in enumerate(sums):
+                place = builder.gep(here, [ir.Constant(ir.IntType(64), part * _WIDE_PART)])
+                run = builder.load(builder.bitcast(place, vector.as_pointer()), align=4)
+                product = builder.fmul(spread, run, flags=("contract",))
+                builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+        for part, total in enumerate(sums):
+            place = builder.gep(target_data, [ir.Constant(ir.IntType(64), part * _WIDE_PART)])
+            builder.store(
+                builder.load(total), builder.bitcast(place, vector.as_pointer()), align=4
+            )
+        return context.get_dummy_value()
+
+    return types.none(target, source, base, offsets, weights, low, high), generate
