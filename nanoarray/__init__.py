@@ -1,3 +1,74 @@
-"""Archives of electron micrographs as labelled xarray datasets."""
+"""Archives of electron micrographs as labelled xarray datasets.
+
+    import nanoarray as na
+
+    na.ingest("micrographs/", "archive.zarr", tags="samples.csv")
+    na.run("superlattice", "archive.zarr")
+    na.table("archive.zarr", "grains").groupby("temperature").mean()
+
+Importing is light: what a name needs is loaded when the name is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from nanoarray.archive.status import store_status as status
+    from nanoarray.archive.store import open_tree as open
+    from nanoarray.archive.tables import table
+    from nanoarray.images.ingest import ingest
+    from nanoarray.pipeline import run
+    from nanoarray.superlattice.steps import (
+        cluster_tiles,
+        label_grains,
+        measure_grains,
+        prepare_images,
+        summarize_grains,
+        tile_radon,
+    )
+
+_HOMES = {
+    "cluster_tiles": "nanoarray.superlattice.steps:cluster_tiles",
+    "ingest": "nanoarray.images.ingest:ingest",
+    "label_grains": "nanoarray.superlattice.steps:label_grains",
+    "measure_grains": "nanoarray.superlattice.steps:measure_grains",
+    "open": "nanoarray.archive.store:open_tree",
+    "prepare_images": "nanoarray.superlattice.steps:prepare_images",
+    "run": "nanoarray.pipeline:run",
+    "status": "nanoarray.archive.status:store_status",
+    "summarize_grains": "nanoarray.superlattice.steps:summarize_grains",
+    "table": "nanoarray.archive.tables:table",
+    "tile_radon": "nanoarray.superlattice.steps:tile_radon",
+}
+
+__all__ = [
+    "__version__",
+    "cluster_tiles",
+    "ingest",
+    "label_grains",
+    "measure_grains",
+    "open",
+    "prepare_images",
+    "run",
+    "status",
+    "summarize_grains",
+    "table",
+    "tile_radon",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        module, _, attribute = _HOMES[name].partition(":")
+        value = getattr(importlib.import_module(module), attribute)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'nanoarray' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -107,7 +107,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "projection_variance": _v(
             f"{_TILE} angle", "float32", "1", "variance of the projection at each angle"
         ),
-        "alignment": _v(f"{_TILE} bit", "uint8", "1", "1 where the lattice aligns with the angle"),
+        "alignment": _v(f"{_TILE} angle", "uint8", "1", "1 where the lattice aligns with the angle"),
         "valid": _v(_TILE, "bool", "1", "the tile holds enough of the image outside defects"),
         "common_pixel_size": _v("", "float64", "nm", "pixel size the images were resampled to"),
         "tile_size": _v("", "float64", "px", "side of a tile"),
@@ -153,6 +153,10 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "touches_defect": _v("grain", "bool", "1", "borders a defect"),
         "tile_count": _v("grain", "int32", "1", "number of tiles"),
         "neighbour_count": _v("grain", "int32", "1", "number of adjoining grains"),
+        "edge_weight": _v("grain", "float64", "1", "Miles-Lantuejoul weight, 0 at the edge"),
+        "planimetric_count": _v("grain", "float64", "1", "share in a count of grains per area"),
+        "intercept_length": _v("grain", "float64", "um", "length of all test lines in the grain"),
+        "intercept_count": _v("grain", "float64", "1", "number of test lines in the grain"),
     },
     "grain_statistics": {},
 }

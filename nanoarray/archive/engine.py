@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from pydantic import BaseModel, ConfigDict
 
+from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.executor import Executor, run_tasks
@@ -357,7 +358,9 @@ def _compute_images(
     for name, variable in own.data_vars.items():
         if variable.dims[:1] == ("image",) and name != "problem":
             shape = (count, *variable.shape[1:])
-            values[str(name)] = np.full(shape, _fill(stage.name, str(name)), variable.dtype)
+            entry = schema.known(stage.name, str(name))
+            fill = entry.fill_value if entry else schema.fill_of(str(variable.dtype))
+            values[str(name)] = np.full(shape, fill, variable.dtype)
     reasons = np.full(count, "", dtype=object)
     for k, i in enumerate(range(rows.start, rows.stop)):
         reasons[k] = _left_out_before(inputs, i)
@@ -383,15 +386,9 @@ def _left_out_before(inputs: Inputs, i: int) -> str:
     for group, ds in inputs.items():
         if "problem" in ds:
             reason = str(ds["problem"][i].values)
+            if reason and group == "images":
+                return f"left out: unreadable: {reason}"
             if reason:
-                return f"left out: {reason.removeprefix('left out: ')}" if group != "images" else (
-                    f"left out: unreadable: {reason}"
-                )
+                return f"left out: {reason.removeprefix('left out: ')}"
     return ""
 
-
-def _fill(group: str, name: str) -> Any:
-    from nanoarray import schema
-
-    entry = schema.known(group, name)
-    return entry.fill_value if entry else 0

@@ -1,0 +1,99 @@
+"""Map a NumPy function over the images of a Dataset, lazily where the Dataset is dask-backed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nanoarray import schema
+from nanoarray.errors import InputError
+
+
+def map_images(
+    function: Callable[..., Mapping[str, Any]],
+    ds: xr.Dataset,
+    *,
+    group: str,
+    arrays: Sequence[str],
+    scalars: Sequence[str],
+    outputs: Sequence[str],
+    sizes: Mapping[str, int],
+) -> xr.Dataset:
+    """Apply ``function`` to every image of ``ds``.
+
+    Parameters
+    ----------
+    function
+        Called with one image's ``arrays`` and ``scalars`` as keyword arguments; returns the
+        ``outputs`` by name. An output may be smaller than ``sizes``: the rest stays unknown.
+    ds
+        Dataset along ``image``. Dimensions other than ``image`` may be chunked in any way.
+    group
+        Group of the schema that describes the outputs.
+    arrays, scalars
+        Names of the variables of ``ds`` with and without inner dimensions.
+    outputs
+        Names of the variables to make.
+    sizes
+        Length of every inner dimension of the outputs.
+
+    Returns
+    -------
+    xr.Dataset
+        The outputs along ``image``; nothing has been computed where ``ds`` is lazy.
+
+    Raises
+    ------
+    InputError
+        When ``ds`` lacks a variable.
+    """
+    names = [*arrays, *scalars]
+    for name in names:
+        if name not in ds:
+            raise InputError(f"the Dataset has no variable {name!r}: it has {', '.join(map(str, ds))}")
+    entries = [schema.GROUPS[group][name] for name in outputs]
+    shapes = [tuple(sizes[d] for d in entry.dims if d != "image") for entry in entries]
+    inner = [[str(d) for d in ds[name].dims if d != "image"] for name in names]
+
+    def block(*blocks: np.ndarray) -> Any:
+        count = blocks[0].shape[0]
+        results = [
+            np.full((count, *shape), entry.fill_value, dtype=_dtype(entry.dtype))
+            for entry, shape in zip(entries, shapes, strict=True)
+        ]
+        for i in range(count):
+            values = function(**{n: b[i] for n, b in zip(names, blocks, strict=True)})
+            for name, result in zip(outputs, results, strict=True):
+                data = np.asarray(values[name])
+                result[(i, *(slice(0, n) for n in data.shape))] = data
+        return tuple(results) if len(results) > 1 else results[0]
+
+    # Scalars are small: as NumPy they align with any chunking of the images.
+    inputs = [ds[n] if n in arrays else ds[n].compute() for n in names]
+    core = [[d for d in entry.dims if d != "image"] for entry in entries]
+    found = xr.apply_ufunc(
+        block,
+        *inputs,
+        input_core_dims=inner,
+        output_core_dims=core,
+        dask="parallelized",
+        output_dtypes=[_dtype(entry.dtype) for entry in entries],
+        dask_gufunc_kwargs={
+            "output_sizes": {d: sizes[d] for dims in core for d in dims},
+            "allow_rechunk": True,
+        },
+    )
+    found = found if isinstance(found, tuple) else (found,)
+    variables = {
+        name: array.transpose(*entry.dims).assign_attrs(entry.attrs)
+        for name, array, entry in zip(outputs, found, entries, strict=True)
+    }
+    keep = {"image": ds["image"]} if "image" in ds.coords else {}
+    return xr.Dataset(variables, coords=keep)
+
+
+def _dtype(name: str) -> Any:
+    return object if name == "str" else np.dtype(name)

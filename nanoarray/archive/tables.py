@@ -1,0 +1,121 @@
+"""Tables of a store with the tags of each row's image, for queries and for export."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from nanoarray.archive import store
+from nanoarray.errors import InputError
+
+#: Variables of ``images`` that are no tags: pixels, bookkeeping, raw headers.
+_NOT_TAGS = frozenset(
+    "intensity metadata sha256 path problem warning ok height width bit_depth data_bar".split()
+)
+
+
+def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
+    """Open a table of a store with the tags of each row's image joined on.
+
+    Parameters
+    ----------
+    store_url
+        A store.
+    group
+        ``"grains"``, ``"images"``, ``"grain_statistics"``: any group with rows.
+
+    Returns
+    -------
+    xr.Dataset
+        Rows along the group's dimension, lazily; ready for ``.query`` and ``.groupby``. Rows with
+        an ``image_index`` carry ``image`` (the id) and every tag of their image.
+
+    Raises
+    ------
+    InputError
+        When there is no such store or group, or when the group holds no table.
+    """
+    url = os.fspath(store_url)
+    store.check_store(url)
+    ds = store.open_group(url, group, chunks={})
+    dim = store.provenance(url, group).get("dim", "")
+    names = [n for n, v in ds.data_vars.items() if v.dims[:1] == (dim,) and n != "intensity"]
+    if not dim or not names:
+        raise InputError(f"group {group!r} holds no table: expected one with rows, such as 'grains'")
+    rows = ds[names]
+    rows.attrs = {}
+    for name in rows.variables:
+        if rows[name].dtype.kind in "TO":
+            rows[name] = (rows[name].dims, rows[name].values.astype(object), rows[name].attrs)
+    if "image_index" not in rows:
+        return rows
+    index = rows["image_index"].values
+    images = store.open_group(url, "images")
+    tags = {}
+    for name, variable in images.variables.items():
+        if variable.dims == ("image",) and name not in _NOT_TAGS and name not in rows:
+            values = variable.values
+            values = values.astype(object) if values.dtype.kind in "UOT" else values
+            tags[str(name)] = ((dim,), values[index], variable.attrs)
+    return rows.assign(tags)
+
+
+def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:
+    """Write the one-dimensional variables of a table as CSV or Parquet; gives the row count.
+
+    Units go into the column metadata of Parquet and, in CSV, into the names (``area_um2``).
+
+    Raises
+    ------
+    InputError
+        For another suffix, or a folder that is not there.
+    """
+    target = Path(path)
+    if target.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{target}: expected a name ending in .csv or .parquet")
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"{target}: the folder {target.absolute().parent} does not exist")
+    flat = ds[[n for n, v in ds.variables.items() if v.ndim == 1]]
+    frame = flat.to_dataframe().reset_index()
+    units = {str(n): str(v.attrs.get("units", "1")) for n, v in flat.variables.items()}
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        if target.suffix == ".csv":
+            plain = {n: n if u == "1" else f"{n}_{u}" for n, u in units.items()}
+            frame.rename(columns=plain).to_csv(partial, index=False)
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            content = pa.Table.from_pandas(frame, preserve_index=False)
+            fields = [
+                f.with_metadata({"units": units.get(f.name, "1")}) for f in content.schema
+            ]
+            schema = pa.schema(fields, metadata=content.schema.metadata)
+            pq.write_table(content.cast(schema), partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(frame)
+
+
+def tags_of(ds: xr.Dataset) -> list[str]:
+    """Names of the tags among the variables of an ``images`` Dataset."""
+    return [
+        str(n)
+        for n, v in ds.variables.items()
+        if v.dims == ("image",) and n not in _NOT_TAGS and n != "image"
+    ]
+
+
+def image_frame(ds: xr.Dataset) -> dict[str, np.ndarray]:
+    """One-dimensional variables of ``images`` as columns; text as objects."""
+    columns = {}
+    for name, variable in ds.variables.items():
+        if variable.dims == ("image",) and name != "metadata":
+            values = variable.values
+            columns[str(name)] = values.astype(object) if values.dtype.kind in "UOT" else values
+    return columns

@@ -1,0 +1,32 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def write_tiff():
+    """Write a plain TIFF without any scale."""
+
+    def write(path: Path, pixels: np.ndarray, **options) -> Path:
+        tifffile.imwrite(path, pixels, metadata=None, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real micrographs, which are not part of the project."""
+    folder = Path(os.environ.get("NANOARRAY_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("real micrographs are not here (set NANOARRAY_REAL_DATA to their folder)")
+    return folder

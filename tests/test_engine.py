@@ -1,0 +1,165 @@
+"""The engine on a small stage: blocks, resuming, growing, refusing, isolating."""
+
+import numpy as np
+import pytest
+import zarr
+
+from nanoarray.archive import store
+from nanoarray.archive.engine import LeftOut, Stage, StageParameters, run_stage
+from nanoarray.archive.executor import Executor, open_executor
+from nanoarray.archive.store import ArrayPlan, GroupPlan
+from nanoarray.errors import InputError, NanoarrayError
+from nanoarray.images.ingest import ingest
+
+
+class Scale(StageParameters):
+    factor: float = 1.0
+    fail_on: str = ""
+
+
+CALLS: list[int] = []
+
+
+def plan_mean(inputs, parameters):
+    count = inputs["images"].sizes["image"]
+    attrs = {"units": "1", "long_name": "mean intensity"}
+    mean = ArrayPlan("mean", ("image",), (count,), "float64", (2,), attrs, np.nan)
+    problem = ArrayPlan("problem", ("image",), (count,), "str", (2,), attrs, "")
+    return GroupPlan((mean, problem), "image", count, 2)
+
+
+def compute_mean(inputs, parameters, own, i):
+    CALLS.append(i)
+    images = inputs["images"]
+    name = str(images["image"][i].values)
+    if parameters.fail_on and parameters.fail_on in name:
+        raise ZeroDivisionError("made to fail")
+    height, width = int(images["height"][i]), int(images["width"][i])
+    if height < 40:
+        raise LeftOut("too small")
+    return {"mean": parameters.factor * images["intensity"][i, :height, :width].values.mean()}
+
+
+MEAN = Stage("mean", ("images",), Scale, 1, "image", plan_mean, compute_mean)
+
+
+@pytest.fixture
+def archive(tmp_path, write_tiff):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(5):
+        shape = (30, 50) if k == 3 else (48 + k, 64)
+        write_tiff(folder / f"im{k}.tif", rng.integers(0, 255, shape, dtype=np.uint8))
+    ingest(folder, tmp_path / "s.zarr")
+    CALLS.clear()
+    return folder, str(tmp_path / "s.zarr")
+
+
+def run(url, executor=Executor(threads=2), *, overwrite=False, **parameters):
+    return run_stage(url, MEAN, Scale(**parameters), executor=executor, overwrite=overwrite)
+
+
+def test_values_and_left_out(archive):
+    _, url = archive
+    report = run(url)
+    ds, images = store.open_group(url, "mean"), store.open_group(url, "images")
+    for i in (0, 1, 2, 4):
+        h, w = int(images.height[i]), int(images.width[i])
+        assert float(ds["mean"][i]) == images.intensity[i, :h, :w].values.mean()
+    assert np.isnan(ds["mean"][3])
+    assert report.left_out == (("im3", "left out: too small"),)
+    assert report.failed == ()
+    assert report.status == "done"
+
+
+def test_second_run_does_nothing(archive):
+    _, url = archive
+    run(url)
+    CALLS.clear()
+    assert run(url).status == "unchanged"
+    assert CALLS == []
+
+
+def test_resume_does_only_missing_blocks(archive):
+    _, url = archive
+    run(url)
+    whole = store.open_group(url, "mean").load()
+    # As an interrupted run leaves it: one block unmarked with garbage in it, not complete.
+    zarr.open_group(url, path="mean")["mean"][2:4] = -7.0
+    store.mark_block(url, "mean", 1, 0)
+    store.set_provenance(url, "mean", {**store.provenance(url, "mean"), "complete": False})
+    CALLS.clear()
+    report = run(url)
+    assert report.status == "resumed"
+    assert set(CALLS) == {2, 3}
+    assert whole.identical(store.open_group(url, "mean").load().assign_attrs(whole.attrs))
+    assert store.provenance(url, "mean")["complete"]
+
+
+def test_other_parameters_are_refused_and_named(archive):
+    _, url = archive
+    run(url)
+    with pytest.raises(InputError, match=r"factor: 1\.0 -> 3\.0.*--overwrite"):
+        run(url, factor=3.0)
+    before = store.open_group(url, "mean")["mean"].values
+    run(url, factor=3.0, overwrite=True)
+    np.testing.assert_allclose(store.open_group(url, "mean")["mean"].values, 3 * before)
+
+
+def test_one_failing_image_keeps_its_reason(archive):
+    _, url = archive
+    report = run(url, fail_on="im1")
+    assert report.failed == (("im1", "ZeroDivisionError: made to fail"),)
+    assert np.isfinite(store.open_group(url, "mean")["mean"].values[[0, 2, 4]]).all()
+
+
+def test_grown_collection_computes_only_new_blocks(archive, write_tiff):
+    folder, url = archive
+    run(url)
+    write_tiff(folder / "zz.tif", np.full((60, 64), 9, np.uint8))
+    ingest(folder, url)
+    CALLS.clear()
+    report = run(url)
+    assert set(CALLS) == {4, 5}  # the block that was half full, and nothing else
+    assert report.rows == 6
+    assert float(store.open_group(url, "mean")["mean"][5]) == 9.0
+
+
+def test_missing_input_is_named(tmp_path, archive):
+    _, url = archive
+    other = Stage("later", ("tiles",), Scale, 1, "image", plan_mean, compute_mean)
+    with pytest.raises(InputError, match="needs group 'tiles', which is not there"):
+        run_stage(url, other, Scale(), executor=Executor(threads=1))
+
+
+def broken_block(inputs, parameters, own, rows):
+    if rows.start == 2:
+        raise RuntimeError("broken block")
+    return {"mean": np.zeros(rows.stop - rows.start)}
+
+
+def test_failed_blocks_end_in_an_error_and_the_others_are_kept(archive):
+    _, url = archive
+    stage = Stage("mean", ("images",), Scale, 1, "row", plan_mean, broken_block)
+    with pytest.raises(NanoarrayError, match=r"1 of 3 blocks failed.*image 2 to 3.*broken block"):
+        run_stage(url, stage, Scale(), executor=Executor(threads=2))
+    assert (store.block_keys(url, "mean") != 0).tolist() == [True, False, True]
+    assert not store.provenance(url, "mean")["complete"]
+
+
+def test_same_result_on_processes(archive):
+    _, url = archive
+    run(url)
+    threads = store.open_group(url, "mean")["mean"].values
+    with open_executor(workers=2) as executor:
+        run(url, executor, overwrite=True, factor=1.0)
+    np.testing.assert_array_equal(store.open_group(url, "mean")["mean"].values, threads)
+
+
+def test_workers_and_scheduler_exclude_each_other():
+    with (
+        pytest.raises(InputError, match="either --workers or --scheduler"),
+        open_executor(workers=1, scheduler="tcp://127.0.0.1:1"),
+    ):
+        pass
