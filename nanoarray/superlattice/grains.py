@@ -1,0 +1,298 @@
+"""Grain maps: an orientation for every tile, and grains bounded by misorientation.
+
+As in EBSD, a grain is a connected region inside which the lattice orientation changes gradually,
+and which differs from its neighbours by at least a threshold along their common boundary. Two
+window sizes are used: larger tiles know the orientation, smaller ones where a boundary runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from nanoarray.errors import InputError
+from nanoarray.superlattice import regions
+from nanoarray.superlattice.orientation import (
+    angular_harmonics,
+    find_symmetry,
+    lattice_band,
+    profile_orientation,
+    rotation_between,
+    symmetric_orders,
+)
+from nanoarray.superlattice.radon import tile_radon
+from nanoarray.superlattice.tile_grid import tile_grid
+
+#: Edge of the windows in row spacings: for orientations, and for the course of boundaries.
+TILE_SPACINGS = 4.0
+FINE_TILE_SPACINGS = 2.5
+ANGLE_COUNT = 60
+
+# Cost of one tile's edge of boundary, in squared relative harmonics, and of an unlike neighbour.
+_MERGE_COST = 0.15
+_BOUNDARY_COST = 0.1
+# Regions of nearly one orientation are joined before boundaries are refined.
+_EARLY_SHARE = 0.6
+# Sides of a boundary are compared over about this distance, in tile strides.
+_REACH_STRIDES = 10.0
+_SKIP_STRIDES = 1.5
+# Orientations are averaged inside grains over this many strides (standard deviation).
+_SMOOTHING_STRIDES = 2.0
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class GrainMap:
+    """Grains on the tile grid.
+
+    Attributes
+    ----------
+    grain
+        ``(tile_y, tile_x)`` int32, ids 1..n, 0 where no lattice was found or nothing was measured.
+    orientation_deg
+        ``(tile_y, tile_x)`` float32, direction of the densest rows [deg, counter-clockwise from
+        +x] modulo 360 / symmetry; NaN where grain is 0.
+    confidence
+        ``(tile_y, tile_x)`` float32 in [0, 1], correlation of the tile's angular profile with that
+        of its grain; 0 where grain is 0.
+    symmetry
+        Rotational symmetry of the lattice: 4, 6, or 2 for oblique and unknown ones.
+    grain_orientation_deg
+        ``(n,)`` float64, orientation of grains 1..n.
+    boundary_pairs
+        ``(m, 2)`` int32, neighbouring grains, lower id first.
+    boundary_misorientation_deg
+        ``(m,)`` float64, misorientation across their common boundary.
+    boundary_tiles
+        ``(m,)`` int64, length of the common boundary in edges of tiles.
+    """
+
+    grain: NDArray[np.int32]
+    orientation_deg: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    symmetry: int
+    grain_orientation_deg: NDArray[np.float64]
+    boundary_pairs: NDArray[np.int32]
+    boundary_misorientation_deg: NDArray[np.float64]
+    boundary_tiles: NDArray[np.int64]
+
+
+def map_grains(
+    image: NDArray,
+    *,
+    row_spacing_px: float,
+    stride_px: int | None = None,
+    defect: NDArray[np.bool_] | None = None,
+    symmetry: int | None = None,
+    min_misorientation_deg: float = 4.0,
+    min_area_px: float | None = None,
+) -> GrainMap:
+    """Map the grains of one micrograph.
+
+    Parameters
+    ----------
+    image
+        ``(height, width)`` intensities.
+    row_spacing_px
+        Distance of the densest rows of the lattice.
+    stride_px
+        Distance of tiles; by default 0.7 row spacings.
+    defect
+        True where nothing can be measured.
+    symmetry
+        2, 4 or 6; found from the image by default.
+    min_misorientation_deg
+        Neighbouring regions less than this apart are one grain.
+    min_area_px
+        Smaller grains are given to a neighbour; by default the area of a fine tile.
+
+    Returns
+    -------
+    GrainMap
+        On the full-coverage grid of ``stride_px``.
+    """
+    stride = stride_px or max(2, round(0.7 * row_spacing_px))
+    if min_area_px is None:
+        min_area_px = (1.5 * FINE_TILE_SPACINGS * row_spacing_px) ** 2
+    band = lattice_band(image, row_spacing_px=row_spacing_px, defect=defect)
+    angles = np.arange(ANGLE_COUNT) * (180.0 / ANGLE_COUNT)
+    tile = max(8, round(TILE_SPACINGS * row_spacing_px))
+    fine_tile = max(6, round(FINE_TILE_SPACINGS * row_spacing_px))
+    centres_y, centres_x = tile_grid(*image.shape, tile_size_px=tile, stride_px=stride)
+    profile, fine_profile = (
+        tile_radon(
+            band,
+            centres_y,
+            centres_x,
+            tile_size_px=size,
+            angles_deg=angles,
+            missing=defect,
+            flatten_px=np.inf,
+        )
+        for size in (tile, fine_tile)
+    )
+    return label_grains(
+        profile,
+        angles,
+        fine_profile=fine_profile,
+        symmetry=symmetry,
+        min_misorientation_deg=min_misorientation_deg,
+        min_tiles=max(1, round(min_area_px / stride**2)),
+    )
+
+
+def label_grains(
+    profile: NDArray[np.floating],
+    angles_deg: ArrayLike,
+    *,
+    fine_profile: NDArray[np.floating] | None = None,
+    valid: NDArray[np.bool_] | None = None,
+    symmetry: int | None = None,
+    min_misorientation_deg: float = 4.0,
+    min_tiles: int = 16,
+) -> GrainMap:
+    """Partition a tile grid into grains by misorientation.
+
+    Parameters
+    ----------
+    profile
+        ``(tile_y, tile_x, angle)`` projection variance of tiles of about 4 row spacings of the
+        band-passed image (`lattice_band`).
+    angles_deg
+        Projection angles, evenly spaced over 180 degrees.
+    fine_profile
+        The same from tiles of about 2.5 row spacings, for the course of boundaries; by default
+        ``profile``.
+    valid
+        True where a tile takes part; by default where its profiles are finite.
+    symmetry
+        2, 4 or 6; found from the profiles by default.
+    min_misorientation_deg
+        Neighbouring regions less than this apart along their boundary are one grain.
+    min_tiles
+        Smaller grains are given to the most similar neighbour.
+
+    Returns
+    -------
+    GrainMap
+
+    Raises
+    ------
+    InputError
+        If shapes disagree or a parameter is impossible.
+    """
+    fine = profile if fine_profile is None else fine_profile
+    if profile.ndim != 3 or fine.shape != profile.shape:
+        raise InputError(
+            f"the profiles have shapes {profile.shape} and {fine.shape}: "
+            "both must be (tile_y, tile_x, angle)"
+        )
+    if min_misorientation_deg <= 0 or min_tiles < 1:
+        raise InputError("min_misorientation_deg must be positive and min_tiles at least 1")
+    usable = np.isfinite(profile).all(axis=-1) & np.isfinite(fine).all(axis=-1)
+    if valid is not None:
+        usable &= valid
+    coarse_waves = angular_harmonics(profile, angles_deg)
+    fine_waves = angular_harmonics(fine, angles_deg)
+    found = symmetry or find_symmetry(coarse_waves[usable])
+    orders = symmetric_orders(found)
+    coarse = _features(coarse_waves, orders)
+    detail = _features(fine_waves, orders)
+    labels = regions.merge_by_cost(
+        regions.initial_regions(coarse, usable), coarse, cost=_MERGE_COST
+    )
+    for _ in range(_ROUNDS):
+        labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
+        early = _EARLY_SHARE * min_misorientation_deg
+        labels = _join_similar(labels, coarse, orders, found, early)
+        labels = regions.refine_boundaries(labels, detail, boundary_cost=_BOUNDARY_COST)
+        labels = regions.split_disconnected(labels)
+    labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
+    labels = _join_similar(labels, coarse, orders, found, min_misorientation_deg)
+    return _describe(labels, coarse, orders, found)
+
+
+def _features(
+    harmonics: NDArray[np.complexfloating], orders: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """Real vector of the harmonics that the lattice has: its distances measure misorientation."""
+    chosen = harmonics[..., orders - 1]
+    return np.concatenate([chosen.real, chosen.imag], axis=-1).astype(np.float32)
+
+
+def _waves(features: NDArray[np.floating]) -> NDArray[np.complexfloating]:
+    half = features.shape[-1] // 2
+    return features[..., :half] + 1j * features[..., half:]
+
+
+def _boundary_misorientation(
+    labels: NDArray[np.int32],
+    features: NDArray[np.float32],
+    pairs: NDArray[np.int64],
+    orders: NDArray[np.int64],
+    symmetry: int,
+) -> NDArray[np.float64]:
+    """Misorientation of the two sides of every boundary [deg]."""
+    if len(pairs) == 0:
+        return np.zeros(0)
+    sides = _waves(
+        regions.means_near_boundary(
+            labels, features, pairs, reach=_REACH_STRIDES, skip=_SKIP_STRIDES
+        )
+    )
+    limit = 180.0 / symmetry
+    return np.abs(rotation_between(sides[:, 0], sides[:, 1], orders=orders, limit_deg=limit))
+
+
+def _join_similar(
+    labels: NDArray[np.int32],
+    features: NDArray[np.float32],
+    orders: NDArray[np.int64],
+    symmetry: int,
+    threshold_deg: float,
+) -> NDArray[np.int32]:
+    pairs, _ = regions.neighbour_pairs(labels)
+    apart = _boundary_misorientation(labels, features, pairs, orders, symmetry)
+    return regions.join(labels, pairs[apart < threshold_deg])
+
+
+def _describe(
+    labels: NDArray[np.int32],
+    features: NDArray[np.float32],
+    orders: NDArray[np.int64],
+    symmetry: int,
+) -> GrainMap:
+    """Orientation, confidence and boundaries of finished grains."""
+    period = 360.0 / symmetry
+    mean = _waves(regions.region_means(labels, features))
+    grain_orientation = profile_orientation(mean, orders=orders, symmetry=symmetry)
+    orientation = np.full(labels.shape, np.nan, np.float32)
+    confidence = np.zeros(labels.shape, np.float32)
+    for k, box in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[box] == k
+        own = np.where(inside[..., None], features[box], 0)
+        weight = ndimage.gaussian_filter(inside.astype(np.float32), _SMOOTHING_STRIDES)
+        smooth = ndimage.gaussian_filter(own, (_SMOOTHING_STRIDES, _SMOOTHING_STRIDES, 0))
+        local = _waves(smooth[inside] / np.maximum(weight[inside], 1e-6)[:, None])
+        turn = rotation_between(local, mean[k], orders=orders, limit_deg=min(15.0, period / 2))
+        orientation[box][inside] = (grain_orientation[k] + turn) % period
+        tile = _waves(own[inside])
+        product = (tile * np.conj(mean[k])).real.sum(axis=-1)
+        norm = np.linalg.norm(tile, axis=-1) * np.linalg.norm(mean[k])
+        confidence[box][inside] = np.clip(product / np.maximum(norm, 1e-9), 0, 1)
+    pairs, lengths = regions.neighbour_pairs(labels)
+    return GrainMap(
+        grain=labels,
+        orientation_deg=orientation,
+        confidence=confidence,
+        symmetry=symmetry,
+        grain_orientation_deg=grain_orientation[1:],
+        boundary_pairs=pairs.astype(np.int32),
+        boundary_misorientation_deg=_boundary_misorientation(
+            labels, features, pairs, orders, symmetry
+        ),
+        boundary_tiles=lengths,
+    )
