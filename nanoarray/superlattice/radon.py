@@ -112,9 +112,7 @@ def tile_radon(
     valid = _valid_pixels(image, missing)
     image = np.ascontiguousarray(image, dtype=np.float32)
     flat = flatten(image, valid, box_px=tile_size_px if flatten_px is None else flatten_px)
-    part = _project(
-        flat, valid, centres_y[rows], centres_x[columns], float(tile_size_px), angles
-    )
+    part = _project(flat, valid, centres_y[rows], centres_x[columns], float(tile_size_px), angles)
     part[np.isnan(part).any(axis=2)] = np.nan
     variance[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = part
     return variance
@@ -237,10 +235,9 @@ def _whole_tiles(
     """(ny, nx) True where no pixel within reach of the turned window is missing or outside."""
     height, width = valid.shape
     reach = math.ceil(tile * math.sqrt(0.5)) + SEGMENT // 2 + 2
-    inside = (
-        ((centres_y >= reach) & (centres_y <= height - 1 - reach))[:, np.newaxis]
-        & ((centres_x >= reach) & (centres_x <= width - 1 - reach))[np.newaxis, :]
-    )
+    inside = ((centres_y >= reach) & (centres_y <= height - 1 - reach))[:, np.newaxis] & (
+        (centres_x >= reach) & (centres_x <= width - 1 - reach)
+    )[np.newaxis, :]
     if valid.all():
         return inside
     table = np.zeros((height + 1, width + 1), dtype=np.int64)
@@ -426,9 +423,7 @@ def _sheared_variance(image, known, whole, ys, xs, tile, pad, thetas, slots, out
                 if with_mask:
                     _add_row(known, known_sums, done, q)
                 done += 1
-            _segment_starts(
-                ys[j], q, sine * cosine, count, chord, height, width, pad, ring, starts
-            )
+            _segment_starts(ys[j], q, sine * cosine, count, chord, height, width, pad, ring, starts)
             for i in range(xs.size):
                 first = int(round(xs[i] - q * ys[j] - 0.5 * (count - 1)))
                 _bins(sums.ravel(), starts, first, count, bins)

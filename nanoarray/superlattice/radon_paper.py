@@ -156,9 +156,7 @@ def alignment_bits(
             values = np.concatenate([values[..., -1:], values, values[..., :1]], axis=-1)
         score = np.abs(np.diff(values, n=2, axis=-1))
     else:
-        raise InputError(
-            f"method is {method!r}: expected 'variance' or 'second_difference'"
-        )
+        raise InputError(f"method is {method!r}: expected 'variance' or 'second_difference'")
     threshold = score.mean(axis=-1, keepdims=True, dtype=np.float64)
     return (score > threshold).astype(np.uint8)
 

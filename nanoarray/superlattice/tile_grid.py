@@ -80,74 +80,6 @@ def tile_grid(
     raise InputError(f"coverage is {coverage!r}: expected 'full' or 'inside'")
 
 
-def cell_edges(centres: npt.ArrayLike, *, stride_px: float, extent_px: float) -> FloatArray:
-    """Edges of the cells that the tiles stand for, along one axis.
-
-    Edges are counted from the outer edge of the first pixel (0) to the outer edge of the last
-    (``extent_px``): pixel ``i`` covers ``i .. i + 1``.
-
-    Parameters
-    ----------
-    centres
-        (n,) tile centres along the axis [px], pixel centres at integers.
-    stride_px
-        Distance between the centres.
-    extent_px
-        Size of the image along the axis.
-
-    Returns
-    -------
-    edges
-        (n + 1,) ascending [px], within ``0 .. extent_px``. Where the grid covers the image the
-        first edge is 0 and the last ``extent_px``: the cell of the last tile takes the remainder
-        (less than half a stride). Cells of centres outside the image are empty.
-    """
-    centres = np.asarray(centres, dtype=np.float64)
-    if centres.size == 0:
-        return np.zeros(1)
-    edges = np.append(centres - stride_px / 2, centres[-1] + stride_px / 2) + 0.5
-    inside = centres < extent_px - 0.5
-    last = int(np.count_nonzero(inside))
-    if last and edges[last] < extent_px and extent_px - edges[last] < stride_px / 2 + 0.25:
-        edges[last] = extent_px
-    return np.clip(edges, 0.0, edges[last] if last else 0.0).clip(max=extent_px)
-
-
-def cell_area(
-    centres_y: npt.ArrayLike,
-    centres_x: npt.ArrayLike,
-    *,
-    stride_px: float,
-    height_px: int,
-    width_px: int,
-    missing: npt.ArrayLike | None = None,
-) -> FloatArray:
-    """Area that each tile stands for: its cell, inside the image and outside the defects.
-
-    Parameters
-    ----------
-    centres_y, centres_x
-        (ny,), (nx,) tile centres [px] as from `tile_grid`.
-    stride_px
-        Distance between the centres.
-    height_px, width_px
-        Size of the image.
-    missing
-        (height, width) bool, True where a pixel is a defect or unknown.
-
-    Returns
-    -------
-    area
-        (ny, nx) [px^2]. Without defects, and with full coverage, it sums to the image's area.
-    """
-    edges_y = cell_edges(centres_y, stride_px=stride_px, extent_px=height_px)
-    edges_x = cell_edges(centres_x, stride_px=stride_px, extent_px=width_px)
-    if missing is None:
-        return np.outer(np.diff(edges_y), np.diff(edges_x))
-    valid = ~_mask_of_shape(missing, height_px, width_px)
-    return _box_sums(valid, edges_y[:-1], edges_y[1:], edges_x[:-1], edges_x[1:])
-
-
 def valid_fraction(
     centres_y: npt.ArrayLike,
     centres_x: npt.ArrayLike,
@@ -186,9 +118,7 @@ def valid_fraction(
     return np.clip(inside / float(tile_size_px) ** 2, 0.0, 1.0)
 
 
-def _mask_of_shape(
-    missing: npt.ArrayLike, height_px: int, width_px: int
-) -> npt.NDArray[np.bool_]:
+def _mask_of_shape(missing: npt.ArrayLike, height_px: int, width_px: int) -> npt.NDArray[np.bool_]:
     mask = np.asarray(missing, dtype=bool)
     if mask.shape != (height_px, width_px):
         raise InputError(

@@ -51,9 +51,7 @@ def subtract_run(
         source_data = _data(context, builder, signature.args[2], arguments[2])
 
         def pointer(data: Any, position: int) -> Any:
-            index = context.cast(
-                builder, arguments[position], signature.args[position], types.intp
-            )
+            index = context.cast(builder, arguments[position], signature.args[position], types.intp)
             return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
         minuend = builder.load(pointer(source_data, 3), align=4)
@@ -110,12 +108,12 @@ def weighted_runs(
                 place = builder.gep(here, [ir.Constant(ir.IntType(64), part * _WIDE_PART)])
                 run = builder.load(builder.bitcast(place, vector.as_pointer()), align=4)
                 product = builder.fmul(spread, run, flags=("contract",))
-                builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+                builder.store(
+                    builder.fadd(builder.load(total), product, flags=("contract",)), total
+                )
         for part, total in enumerate(sums):
             place = builder.gep(target_data, [ir.Constant(ir.IntType(64), part * _WIDE_PART)])
-            builder.store(
-                builder.load(total), builder.bitcast(place, vector.as_pointer()), align=4
-            )
+            builder.store(builder.load(total), builder.bitcast(place, vector.as_pointer()), align=4)
         return context.get_dummy_value()
 
     return types.none(target, source, base, offsets, weights, low, high), generate

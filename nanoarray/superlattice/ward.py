@@ -186,9 +186,7 @@ def _chain(points, mass):
         low, high = min(slot, other), max(slot, other)
         total = heavy[low] + heavy[high]
         for f in range(features):
-            points[f, low] = (
-                heavy[low] * points[f, low] + heavy[high] * points[f, high]
-            ) / total
+            points[f, low] = (heavy[low] * points[f, low] + heavy[high] * points[f, high]) / total
         heavy[low] = total
         weights[low] = total
         active -= 1
