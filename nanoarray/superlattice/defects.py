@@ -172,8 +172,7 @@ def _surroundings(
         everywhere = float(total.sum() / max(float(weight.sum()), 1e-6))
         wide = _ratio(total, weight, far, prior=everywhere, prior_weight=1e-3)
         local = _ratio(total, weight, near, prior=wide, prior_weight=0.05)
-        zoomed = ndimage.zoom(local, step, order=1, grid_mode=True, mode="nearest")
-        result.append(zoomed[: good.shape[0], : good.shape[1]])
+        result.append(_enlarge(local, step, good.shape))
     return result
 
 
@@ -190,17 +189,36 @@ def _ratio(
     return np.asarray((top + prior_weight * prior) / (bottom + prior_weight), dtype=np.float32)
 
 
+def _enlarge(blocks: NDArray[np.float32], step: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Interpolate block means linearly back to pixels."""
+    weights = []
+    for length, count in zip(shape, blocks.shape, strict=True):
+        position = np.clip((np.arange(length) + 0.5) / step - 0.5, 0, count - 1)
+        below = np.minimum(position.astype(np.int64), max(count - 2, 0))
+        matrix = np.zeros((length, count), dtype=np.float32)
+        rows = np.arange(length)
+        matrix[rows, below] = 1 - (position - below)
+        matrix[rows, np.minimum(below + 1, count - 1)] += position - below
+        weights.append(matrix)
+    return weights[0] @ blocks @ weights[1].T
+
+
 def _burnt_in(image: NDArray[np.generic], spacing: float) -> NDArray[np.bool_]:
     """Labels and scale bars: areas of exactly one value, and what is written on them."""
-    size = max(5, int(spacing / 2) | 1)
-    flat = ndimage.maximum_filter(image, size) == ndimage.minimum_filter(image, size)
-    if not flat.any():
-        return flat
-    flat = ndimage.binary_dilation(flat, iterations=size // 2)
-    labels, _ = ndimage.label(flat)
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    return np.asarray((areas >= 4 * spacing**2)[labels])
+    size = max(4, int(spacing / 3))
+    height, width = (length // size * size for length in image.shape)
+    whole = np.zeros(image.shape, dtype=bool)
+    if min(height, width) == 0:
+        return whole
+    blocks = image[:height, :width].reshape(height // size, size, width // size, size)
+    flat = blocks.max(axis=(1, 3)) == blocks.min(axis=(1, 3))
+    # Writing interrupts the flat area, and its last block may be cut by the edge of the image.
+    flat = ndimage.binary_closing(np.pad(flat, 2, mode="edge"), iterations=2)[2:-2, 2:-2]
+    flat = _without_small(flat, 4 * spacing**2 / size**2)
+    flat = ndimage.binary_dilation(flat, np.ones((3, 3)))
+    found = flat.repeat(size, axis=0).repeat(size, axis=1)
+    rest = ((0, image.shape[0] - height), (0, image.shape[1] - width))
+    return np.asarray(np.pad(found, rest, mode="edge"))
 
 
 def _tidy(found: NDArray[np.bool_], spacing: float, limits: DefectLimits) -> NDArray[np.bool_]:

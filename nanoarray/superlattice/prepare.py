@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 # Below this `sharpness` an image is out of focus.
-MIN_SHARPNESS = 0.35
+MIN_SHARPNESS = 0.4
 
 Equalization = Literal["none", "global", "adaptive"]
 

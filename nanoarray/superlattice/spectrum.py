@@ -13,6 +13,11 @@ _MIN_TILE_PX = 64
 # A tile with more defect than this says more about the defect than about the lattice.
 _MAX_DEFECT_OF_TILE = 0.3
 _MIN_SPACING_PX = 3.2
+# Fewer periods across a tile cannot be told from its window.
+_MIN_CYCLES_PER_TILE = 10
+# Smallest prominence of a ring, in log power, in one tile alone and for wide lattices.
+_TILE_PROMINENCE = 0.5
+_WIDE_PROMINENCE = 0.5
 _MIN_TILES_WITH_RING = 0.25
 
 # Bands of `sharpness`, in cycles per lattice spacing: the lattice, and what is coarser than it.
@@ -44,14 +49,17 @@ class RadialSpectrum:
 
 
 def radial_spectrum(
-    image: NDArray[np.generic], *, defect: NDArray[np.bool_] | None = None
+    image: NDArray[np.generic],
+    *,
+    defect: NDArray[np.bool_] | None = None,
+    tile_px: int = _TILE_PX,
 ) -> RadialSpectrum:
     """Power spectra of half-overlapping Hann-windowed tiles, averaged over directions.
 
     Tiles that are mostly defect are left out; in the others, defects are set to the tile's mean.
     """
     values = np.asarray(image, dtype=np.float32)
-    size = _tile_size(values.shape)
+    size = int(min(tile_px, 2 ** int(np.log2(max(min(values.shape), 1)))))
     if size < _MIN_TILE_PX:
         return RadialSpectrum(np.zeros(0), np.zeros((0, 0)))
     window = signal.windows.hann(size, sym=False)
@@ -78,10 +86,6 @@ def radial_spectrum(
         return RadialSpectrum(np.zeros(0), np.zeros((0, 0)))
     keep = np.asarray(shares) <= max(_MAX_DEFECT_OF_TILE, min(shares))
     return RadialSpectrum(np.arange(size // 2) / size, np.asarray(spectra)[keep])
-
-
-def _tile_size(shape: tuple[int, ...]) -> int:
-    return int(min(_TILE_PX, 2 ** int(np.log2(max(min(shape), 1)))))
 
 
 def _starts(length: int, size: int) -> NDArray[np.int64]:
@@ -123,35 +127,55 @@ def lattice_spacing(
     if np.isfinite(found):
         return found
     # Damage in most tiles can hide the ring that the others have.
-    single = [_ring_spacing(spectrum.frequency, power, noise) for power in spectrum.power]
+    single = [
+        _ring_spacing(spectrum.frequency, power, noise, prominence=_TILE_PROMINENCE)
+        for power in spectrum.power
+    ]
     seen = [spacing for spacing in single if np.isfinite(spacing)]
-    return float(np.median(seen)) if len(seen) >= _MIN_TILES_WITH_RING * len(single) else found
+    if len(seen) >= _MIN_TILES_WITH_RING * len(single):
+        return float(np.median(seen))
+    # Wide lattices need larger tiles to be told from the background.
+    wide = radial_spectrum(image, defect=defect, tile_px=2 * _TILE_PX)
+    if wide.frequency.size <= spectrum.frequency.size:
+        return float("nan")
+    power = wide.typical()
+    return _ring_spacing(
+        wide.frequency, power, noise_floor(wide), prominence=_WIDE_PROMINENCE, weight=0.0
+    )
 
 
 def _ring_spacing(
-    frequency: NDArray[np.float64], typical: NDArray[np.float64], noise: float
+    frequency: NDArray[np.float64],
+    typical: NDArray[np.float64],
+    noise: float,
+    *,
+    prominence: float = 0.1,
+    weight: float = 0.5,
 ) -> float:
-    """Spacing at the strongest ring of one spectrum; NaN when there is none."""
+    """Spacing at the strongest ring of one spectrum; NaN when there is none.
+
+    ``weight`` 0 looks at power per direction, 1 at power per ring. Half of the way, rings of a
+    polycrystal stand out and humps of slow background do not.
+    """
     size = 2 * frequency.size
     top = int(size / _MIN_SPACING_PX)
-    # Half of the way between power per direction and power per ring: rings of a polycrystal
-    # stand out, humps of slow background do not.
     level = ndimage.gaussian_filter1d(
-        np.log(typical + 1e-9) + 0.5 * np.log(np.maximum(frequency, 1 / size)), 1.0
+        np.log(typical + 1e-9) + weight * np.log(np.maximum(frequency, 1 / size)), 1.0
     )
-    peaks, found = signal.find_peaks(level[:top], prominence=0.1)
-    usable = (peaks >= 5) & (typical[peaks] > 2.0 * noise)
+    peaks, found = signal.find_peaks(level[:top], prominence=prominence)
+    usable = (peaks >= _MIN_CYCLES_PER_TILE) & (typical[peaks] > 2.0 * noise)
     usable &= typical[peaks] > 1e-4 * typical[2:top].max()
     if not usable.any():
         return float("nan")
-    peaks, prominence = peaks[usable], found["prominences"][usable]
+    peaks, heights = peaks[usable], found["prominences"][usable]
     # Where a second ring stands out as well, the first is the one with more power in it.
-    clear = peaks[prominence >= 0.5 * prominence.max()]
+    clear = peaks[heights >= 0.5 * heights.max()]
     best = int(clear[np.argmax((typical * frequency)[clear])])
     around = np.arange(max(int(0.8 * best), 1), int(1.2 * best) + 2)
     height = np.clip(typical[around] - np.max(typical[around[[0, -1]]]), 0, None)
     height = height if height.sum() > 0 else typical[around]
-    return float(height.sum() / (height * frequency[around]).sum())
+    ring_power = height * frequency[around]
+    return float(ring_power.sum() / (ring_power * frequency[around]).sum())
 
 
 def sharpness(
@@ -165,7 +189,7 @@ def sharpness(
     The power above the noise floor between 0.62 and 1.6 cycles per lattice spacing, as a
     fraction of that between 0.2 and 1.6. Blur removes fine power first: a sharp superlattice
     scores 0.6 to 0.95, blur with a standard deviation of a third of the spacing or more scores
-    below 0.35, wherever in the microscope noise was added. White noise does not count.
+    below 0.4, wherever in the microscope noise was added. White noise does not count.
 
     Parameters
     ----------
