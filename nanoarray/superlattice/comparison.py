@@ -82,12 +82,16 @@ def compare_conditions(
 
     Returns
     -------
-    One row per pair (a, b): the conditions and their tags; ``value_a``, ``value_b``; ``difference``
-    b - a and ``ratio`` b / a with ``_low`` and ``_high`` (Welch's t on bootstrap standard errors,
-    the ratio on a log scale); ``p_value`` of the permutation test that exchanges whole units, each of
-    which counts once by the logarithm of its own statistic, and ``p_value_holm`` corrected for all
-    pairs; ``smallest_p_value`` that the design allows, ``exact``, and ``notes``. ``p_value`` is NaN
-    where no test is possible.
+    One row per pair (a, b):
+
+    - ``condition_a``, ``condition_b`` and their tags; ``statistic``, ``resample_unit``,
+      ``unit_count_a``, ``unit_count_b``; ``value_a``, ``value_b`` [um2 or um];
+    - ``difference`` = b - a and ``ratio`` = b / a, with ``_low`` and ``_high`` (Welch's t on
+      bootstrap standard errors, the ratio on a log scale);
+    - ``p_value`` of the permutation test that exchanges whole units, each of which counts once by
+      the logarithm of its own statistic, NaN where no test is possible; ``p_value_holm``
+      corrected for all pairs; ``smallest_p_value`` that the design allows; ``exact``;
+    - ``notes``: what limits the result, why there is no p-value.
 
     Raises
     ------
