@@ -42,6 +42,8 @@ _SKIP_STRIDES = 1.5
 # Orientations are averaged inside grains over this many strides (standard deviation).
 _SMOOTHING_STRIDES = 2.0
 _ROUNDS = 3
+_CORE_DEPTH = 2.0
+_MIN_CORE_TILES = 3
 
 
 @dataclass(frozen=True)
@@ -205,14 +207,47 @@ def label_grains(
         regions.initial_regions(coarse, usable), coarse, cost=_MERGE_COST
     )
     for _ in range(_ROUNDS):
+        labels = regions.refine_boundaries(
+            labels,
+            detail,
+            core_depth=_CORE_DEPTH,
+            min_core_tiles=_MIN_CORE_TILES,
+            boundary_cost=_BOUNDARY_COST,
+        )
+        labels = regions.split_disconnected(labels)
         labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
         early = _EARLY_SHARE * min_misorientation_deg
         labels = _join_similar(labels, coarse, orders, found, early)
-        labels = regions.refine_boundaries(labels, detail, boundary_cost=_BOUNDARY_COST)
-        labels = regions.split_disconnected(labels)
     labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
     labels = _join_similar(labels, coarse, orders, found, min_misorientation_deg)
     return _describe(labels, coarse, orders, found)
+
+
+def describe_grains(
+    labels: NDArray[np.integer],
+    profile: NDArray[np.floating],
+    angles_deg: ArrayLike,
+    *,
+    symmetry: int | None = None,
+) -> GrainMap:
+    """Orientation, confidence and boundaries of grains that were found in another way.
+
+    Parameters
+    ----------
+    labels
+        ``(tile_y, tile_x)`` grain ids 1..n, 0 for none.
+    profile
+        ``(tile_y, tile_x, angle)`` projection variance.
+    angles_deg
+        Projection angles, evenly spaced over 180 degrees.
+    symmetry
+        2, 4 or 6; found from the profiles by default.
+    """
+    waves = angular_harmonics(profile, angles_deg)
+    usable = np.isfinite(profile).all(axis=-1)
+    found = symmetry or find_symmetry(waves[usable])
+    orders = symmetric_orders(found)
+    return _describe(regions.renumber(labels), _features(waves, orders), orders, found)
 
 
 def _features(
