@@ -52,7 +52,7 @@ def find_data_bar(pixels: NDArray[np.generic]) -> int:
         return 0
     bottom = pixels[height - deepest :].astype(np.float32)[::-1]  # last row first
     span = float(pixels.max()) - float(pixels.min())
-    if span <= 0:
+    if not 0 < span < np.inf:
         return 0
     tolerance = 0.03 * span
     background = _flat_tone(bottom[: MIN_BAR_ROWS * 2], tolerance)

@@ -57,10 +57,9 @@ def parse_fei(header: Mapping[str, object] | str | bytes) -> FeiFields:
     """
     sections = _as_sections(header)
     beam_name = _text(sections, "Beam", "Beam")
-    beams = [beam_name, "EBeam", "IBeam", "IRBeam", "Optical", "CCDBeam"]
-    beams = [name for name in dict.fromkeys(beams) if sections.get(name)]
-    if beam_name in beams:
-        beams = [beam_name]  # the others describe columns that did not make this image
+    # Where the beam is named, the others describe columns that did not make this image.
+    named = [beam_name] if beam_name else ["EBeam", "IBeam", "IRBeam"]
+    beams = [name for name in named if sections.get(name)]
     scan_name = _text(sections, "Beam", "Scan")
     scans = [scan_name] if scan_name else ["EScan", "IScan"]
 

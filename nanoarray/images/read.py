@@ -138,7 +138,10 @@ def find_micrographs(
     for source in sources:
         files = _files_of(os.fspath(source))
         for file in files:
-            found.setdefault(os.path.realpath(file), file)
+            real = os.path.realpath(file)
+            known = found.get(real)
+            if known is None or len(file.parts) < len(known.parts):
+                found[real] = file
     return sorted(found.values())
 
 
