@@ -64,6 +64,24 @@ def region_means(labels: Labels, features: Features) -> NDArray[np.float64]:
     return np.stack(columns, axis=1)
 
 
+def depth_in_region(labels: Labels) -> NDArray[np.float64]:
+    """Distance of every tile to the nearest tile that borders on another region [tiles].
+
+    Bordering tiles have depth 0. The edge of the field and label 0 are no other region.
+    """
+    border = np.zeros(labels.shape, bool)
+    for a, b in (
+        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
+        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
+    ):
+        differ = (labels[a] != labels[b]) & (labels[a] > 0) & (labels[b] > 0)
+        border[a] |= differ
+        border[b] |= differ
+    if not border.any():
+        return np.full(labels.shape, np.inf)
+    return ndimage.distance_transform_edt(~border)
+
+
 def merge_by_cost(labels: Labels, features: Features, *, cost: float) -> Labels:
     """Merge neighbouring regions while a merge costs less than its boundary.
 
@@ -163,13 +181,18 @@ def refine_boundaries(
     labels: Labels,
     features: Features,
     *,
+    core_depth: float,
+    min_core_tiles: int,
     boundary_cost: float,
-    iterations: int = 10,
+    iterations: int = 20,
 ) -> Labels:
-    """Assign boundary tiles to the neighbouring region whose mean features they resemble.
+    """Assign boundary tiles to the neighbouring region whose core they resemble.
 
-    Iterated conditional modes on a Potts energy: squared distance to the region's mean plus
-    `boundary_cost` per unlike neighbour (8 neighbours, diagonal ones count 0.71).
+    Tiles near a boundary see both sides, and a strip of them looks like a region of intermediate
+    orientation. So only the core of a region (tiles at least `core_depth` from its border) says
+    what the region looks like, and a region without a core is dissolved. Then iterated conditional
+    modes on a Potts energy: squared distance to the mean of the core plus `boundary_cost` per
+    unlike neighbour (8 neighbours, diagonal ones count 0.71).
 
     Parameters
     ----------
@@ -177,6 +200,10 @@ def refine_boundaries(
         Regions 1..n.
     features
         ``(tile_y, tile_x, feature)``, from small windows.
+    core_depth
+        Half the window [tiles].
+    min_core_tiles
+        Regions with fewer core tiles are dissolved, unless none would be left.
     boundary_cost
         Cost of an unlike neighbour.
     iterations
@@ -187,10 +214,19 @@ def refine_boundaries(
     ndarray
         New labels; regions may have become disconnected or vanished.
     """
-    refined = labels.copy()
-    means = region_means(labels, features)
+    core = np.where(depth_in_region(labels) >= core_depth, labels, 0).astype(np.int32)
+    size = np.bincount(core.ravel(), minlength=int(labels.max(initial=0)) + 1)
+    kept = size >= min_core_tiles
+    kept[0] = False
+    if not kept.any():
+        return labels.copy()
+    means = np.zeros((size.size, features.shape[-1]))
+    core_means = region_means(core, features)
+    means[: len(core_means)] = core_means
+    refined = np.where(kept[labels], labels, np.where(labels > 0, -1, 0)).astype(np.int32)
     _potts_sweeps(refined, features.astype(np.float64), means, boundary_cost, iterations)
-    return refined
+    # What touches no kept region (cut off by invalid tiles) stays as it was.
+    return np.where(refined < 0, labels, refined).astype(np.int32)
 
 
 @njit(cache=True, nogil=True)
@@ -212,7 +248,7 @@ def _potts_sweeps(labels, features, means, boundary_cost, iterations):  # type: 
                         r, c = y + dy, x + dx
                         if (dy == 0 and dx == 0) or r < 0 or c < 0 or r >= height or c >= width:
                             continue
-                        if labels[r, c] == 0:
+                        if labels[r, c] <= 0:
                             continue
                         near[found] = labels[r, c]
                         weight[found] = 1.0 if dy == 0 or dx == 0 else 0.7071
@@ -221,7 +257,7 @@ def _potts_sweeps(labels, features, means, boundary_cost, iterations):  # type: 
                 if not mixed:
                     continue
                 best, lowest = own, np.inf
-                for candidate in range(-1, found):
+                for candidate in range(-1 if own > 0 else 0, found):
                     name = own if candidate < 0 else near[candidate]
                     energy = 0.0
                     for k in range(depth):
