@@ -274,8 +274,19 @@ def test_an_empty_map_has_columns_of_no_rows():
     for name, values in empty.items():
         assert values.shape == (0,)
         assert values.dtype == full[name].dtype
-    nothing = measure(np.ones((6, 7), np.int32), cell_area_px=np.zeros((6, 7)))
-    assert all(values.size == 0 for values in nothing.values())
+
+
+def test_every_label_has_a_row_even_without_area():
+    grain = np.ones((6, 7), np.int32)
+    grain[:, 5:] = 4
+    area = np.full(grain.shape, STRIDE_PX**2)
+    area[:, 5:] = 0
+    found = measure(grain, cell_area_px=area)
+    np.testing.assert_array_equal(found["label"], [1, 4])
+    np.testing.assert_allclose(found["area_px"], [30 * 64, 0])
+    assert np.isnan(found["mean_intercept"][1])
+    nothing = measure(grain, cell_area_px=np.zeros_like(area))
+    np.testing.assert_array_equal(nothing["area_px"], [0, 0])
 
 
 @settings(max_examples=25, deadline=None)

@@ -262,7 +262,8 @@ def _image_table(images: pd.DataFrame, tags: Sequence[str]) -> pd.DataFrame:
     out["sample"] = ["" if _missing(value) else _short(value) for value in sample]
     left_out = np.full(len(frame), "", object)
     if "pixel_size" in frame:
-        size = pd.to_numeric(frame["pixel_size"], errors="coerce").to_numpy(np.float64)
+        numbers = pd.to_numeric(frame["pixel_size"], errors="coerce")
+        size = numbers.to_numpy(np.float64, na_value=np.nan)
         left_out[~(size > 0)] = NO_PIXEL_SIZE
     for column, reason in (("usable", NOT_USABLE), ("ok", NOT_OK)):
         if column in frame:

@@ -50,6 +50,26 @@ _STATISTICS = (
     "mean_intercept",
 )
 
+_COLUMNS = (
+    "statistic",
+    "resample_unit",
+    "unit_count_a",
+    "unit_count_b",
+    "value_a",
+    "value_b",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "p_value",
+    "p_value_holm",
+    "smallest_p_value",
+    "exact",
+    "notes",
+)
+
 
 def compare_conditions(
     grains: pd.DataFrame,
@@ -82,7 +102,7 @@ def compare_conditions(
 
     Returns
     -------
-    One row per pair (a, b):
+    One row per pair (a, b), none where there is a single condition:
 
     - ``condition_a``, ``condition_b`` and their tags; ``statistic``, ``resample_unit``,
       ``unit_count_a``, ``unit_count_b``; ``value_a``, ``value_b`` [um2 or um];
@@ -120,14 +140,15 @@ def compare_conditions(
             rngs=[condition_rng(seed, name) for name in (*names, " / ".join(names))],
         )
         rows.append(row)
-    if not rows:
-        raise InputError(
-            f"there is one condition by {', '.join(tags) or 'no tag'}: a comparison needs two"
-        )
-    frame = pd.DataFrame(rows)
-    position = list(frame.columns).index("p_value") + 1
-    frame.insert(position, "p_value_holm", holm(frame["p_value"]))
-    return frame
+    frame = pd.DataFrame(rows, columns=None if rows else _columns(tags))
+    frame["p_value_holm"] = holm(frame["p_value"])
+    return frame[_columns(tags)]
+
+
+def _columns(tags: Sequence[str]) -> list[str]:
+    """Columns of a comparison, also of one without rows."""
+    own = [f"{tag}_{side}" for side in "ab" for tag in tags]
+    return ["condition_a", "condition_b", *own, *_COLUMNS]
 
 
 def _compare(

@@ -73,7 +73,8 @@ def measure_grains(
 
     Returns
     -------
-    One array per column, as long as the number of grains, in ascending order of the labels:
+    One array per column with a row for every label of the map, in ascending order; a grain that has
+    only cells without area has the area 0:
 
     - ``label``, ``tile_count``, ``area`` [um2], ``area_px`` [px2], and ``equivalent_diameter``
       [um], the diameter of the disc of this area;
@@ -109,8 +110,8 @@ def measure_grains(
         width_px=field_width_px,
     )
     window = (field.rows, field.columns)
-    labels, flat = np.unique(grain[window], return_inverse=True)
-    index = flat.reshape(grain[window].shape).astype(np.intp)
+    labels, flat = np.unique(grain, return_inverse=True)
+    index = flat.reshape(grain.shape)[window].astype(np.intp)
     if labels.size == 0 or labels[0] != 0:  # rank 0 always stands for "no grain"
         labels, index = np.concatenate([[0], labels]), index + 1
     count = labels.size

@@ -131,11 +131,11 @@ def trend_test(
 
 def _numeric(values: pd.Series, tag: str) -> FloatArray:
     """Return a tag as numbers, NaN where it is missing."""
-    numbers = pd.to_numeric(values.replace("", np.nan), errors="coerce")
+    numbers = pd.to_numeric(values, errors="coerce")
     wrong = values[numbers.isna() & values.notna() & (values != "")]
     if len(wrong):
         raise InputError(f"the tag {tag!r} has the value {wrong.iloc[0]!r}: a trend needs numbers")
-    return numbers.to_numpy(np.float64)
+    return numbers.to_numpy(np.float64, na_value=np.nan)
 
 
 def _mixed_unit(
