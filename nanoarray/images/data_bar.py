@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 # Fractions of a row, or of the bar; measured on bars of FEI instruments with generous room.
 MIN_BACKGROUND_PER_ROW = 0.45
 MIN_BACKGROUND_OF_BAR = 0.60
-MIN_TWO_TONE_OF_BAR = 0.90
+MIN_ONE_TONE_OF_WRITING = 0.25  # the rest is antialiased edges of the strokes
+MIN_CONTRAST_OF_WRITING = 0.5  # of the span of the whole micrograph
+MAX_BEYOND_WRITING = 0.12  # of the same; a piece of micrograph within vacuum has brighter spots
 MIN_WRITING_OF_BAR = 0.005
 MAX_BAR_OF_IMAGE = 0.25
 MIN_BAR_ROWS = 8
@@ -67,12 +69,14 @@ def find_data_bar(pixels: NDArray[np.generic]) -> int:
     other = bar[inner][~inside[inner]]
     if not inner.any() or other.size < MIN_WRITING_OF_BAR * bar.size:
         return 0
-    # Antialiased strokes have intermediate tones, so "two tones" allows a tenth of them.
     writing = _flat_tone(other[None, :], tolerance)
-    two_tone = inside | (np.abs(bar - writing) <= tolerance) | frame[:rows, None]
-    if inside[inner].mean() < MIN_BACKGROUND_OF_BAR or two_tone.mean() < MIN_TWO_TONE_OF_BAR:
+    one_tone = float(np.mean(np.abs(other - writing) <= tolerance))
+    if inside[inner].mean() < MIN_BACKGROUND_OF_BAR or one_tone < MIN_ONE_TONE_OF_WRITING:
         return 0
-    if abs(writing - background) < 0.3 * span:
+    if abs(writing - background) < MIN_CONTRAST_OF_WRITING * span:
+        return 0
+    extreme = float(other.max() if writing > background else other.min())
+    if abs(extreme - writing) > MAX_BEYOND_WRITING * span:
         return 0
     return rows
 
