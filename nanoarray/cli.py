@@ -236,8 +236,20 @@ def status(
     from rich.table import Table
 
     table = Table(title=store_url)
-    for column in ("group", "state", "blocks", "rows", "failed", "left out", "size", "digest", "finished"):
-        table.add_column(column, justify="right" if column in ("rows", "size", "blocks") else "left")
+    for column in (
+        "group",
+        "state",
+        "blocks",
+        "rows",
+        "failed",
+        "left out",
+        "size",
+        "digest",
+        "finished",
+    ):
+        table.add_column(
+            column, justify="right" if column in ("rows", "size", "blocks") else "left"
+        )
     for row in rows:
         table.add_row(
             row["group"],

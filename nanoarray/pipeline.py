@@ -13,7 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from nanoarray.archive import store
-from nanoarray.archive.engine import Progress, Stage, StageParameters, StageReport, run_stage
+from nanoarray.archive.engine import (
+    Progress,
+    Stage,
+    StageParameters,
+    StageReport,
+    inputs_of,
+    run_stage,
+)
 from nanoarray.archive.executor import Executor, open_executor
 from nanoarray.errors import InputError
 from nanoarray.superlattice.stages import STAGES as SUPERLATTICE_STAGES
@@ -96,7 +103,7 @@ def load_pipeline(name: str, overrides: Mapping[str, Mapping[str, Any]] | None =
             )
         content[stage] = {**content[stage], **values}
     pairs = [(_stage(path, key), table) for key, table in content.items()]
-    stages = tuple((stage, parse_parameters(stage, table)) for stage, table in _ordered(pairs))
+    stages = _ordered([(stage, parse_parameters(stage, table)) for stage, table in pairs])
     if not stages:
         raise InputError(f"{path} names no stage: expected tables such as [prepared], [tiles]")
     return Pipeline(title, description, stages)
@@ -215,18 +222,20 @@ def _stage(path: Path, key: str) -> Stage:
     return STAGES[key]
 
 
-def _ordered(pairs: list[tuple[Stage, Any]]) -> list[tuple[Stage, Any]]:
+def _ordered(
+    pairs: list[tuple[Stage, StageParameters]],
+) -> tuple[tuple[Stage, StageParameters], ...]:
     """Stages so that each comes after those it reads; ties as in the file."""
     names = {stage.name for stage, _ in pairs}
-    ordered: list[tuple[Stage, Any]] = []
+    ordered: list[tuple[Stage, StageParameters]] = []
     placed: set[str] = set()
     rest = list(pairs)
     while rest:
-        ready = next(p for p in rest if all(i in placed or i not in names for i in p[0].inputs))
+        ready = next(p for p in rest if placed.issuperset(names.intersection(inputs_of(*p))))
         rest.remove(ready)
         placed.add(ready[0].name)
         ordered.append(ready)
-    return ordered
+    return tuple(ordered)
 
 
 def _nearest(name: str, valid: list[str]) -> str:

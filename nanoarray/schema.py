@@ -64,7 +64,9 @@ _TILE = "image tile_y tile_x"
 GROUPS: dict[str, dict[str, Variable]] = {
     "images": {
         "image": _v("image", "str", "1", "unique id of the image", coord=True),
-        "intensity": _v("image y x", "any", "1", "detector signal, data bar cut, zero padded", fill=0),
+        "intensity": _v(
+            "image y x", "any", "1", "detector signal, data bar cut, zero padded", fill=0
+        ),
         "path": _v("image", "str", "1", "file the image was read from"),
         "sha256": _v("image", "str", "1", "SHA-256 of the file"),
         "height": _v("image", "int32", "px", "rows of the image without padding and data bar"),
@@ -73,7 +75,9 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "data_bar": _v("image", "int32", "px", "rows of data bar cut off at the bottom"),
         "pixel_size": _v("image", "float64", "nm", "length of a pixel"),
         "pixel_size_source": _v("image", "str", "1", "where the pixel size comes from"),
-        "magnification": _v("image", "float64", "1", "recorded magnification, never used for lengths"),
+        "magnification": _v(
+            "image", "float64", "1", "recorded magnification, never used for lengths"
+        ),
         "hfw": _v("image", "float64", "um", "recorded horizontal field width"),
         "temperature": _v("image", "float64", "degC", "processing temperature of the sample"),
         "pressure": _v("image", "float64", "MPa", "processing pressure of the sample"),
@@ -88,26 +92,34 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "dwell": _v("image", "float64", "us", "dwell time per pixel"),
         "acquired": _v("image", "str", "1", "date and time of acquisition, ISO 8601"),
         "metadata": _v("image", "str", "1", "the file's own metadata as JSON"),
-        "warning": _v("image", "str", "1", "what is doubtful about the image, its scale or its tags"),
+        "warning": _v(
+            "image", "str", "1", "what is doubtful about the image, its scale or its tags"
+        ),
         "ok": _v("image", "bool", "1", "the file could be read as a micrograph"),
         "problem": _v("image", "str", "1", 'why the file could not be read; "" where ok'),
     },
     "prepared": {
         "defect": _v("image y x", "bool", "1", "pore, charging halo or damaged region"),
         "defect_fraction": _v("image", "float32", "1", "share of the image that is defect"),
-        "sharpness": _v("image", "float32", "1", "lattice signal over noise, low when out of focus"),
+        "sharpness": _v(
+            "image", "float32", "1", "lattice signal over noise, low when out of focus"
+        ),
         "lattice_spacing": _v("image", "float32", "px", "spacing of the lattice rows"),
         "usable": _v("image", "bool", "1", "in focus and with a field to measure"),
         "problem": _PROBLEM,
     },
     "tiles": {
-        "angle": _v("angle", "float64", "deg", "projection angle (theta of skimage radon)", coord=True),
+        "angle": _v(
+            "angle", "float64", "deg", "projection angle (theta of skimage radon)", coord=True
+        ),
         "tile_y": _v("tile_y", "float64", "px", "row of the tile centre", coord=True),
         "tile_x": _v("tile_x", "float64", "px", "column of the tile centre", coord=True),
         "projection_variance": _v(
             f"{_TILE} angle", "float32", "1", "variance of the projection at each angle"
         ),
-        "alignment": _v(f"{_TILE} angle", "uint8", "1", "1 where the lattice aligns with the angle"),
+        "alignment": _v(
+            f"{_TILE} angle", "uint8", "1", "1 where the lattice aligns with the angle"
+        ),
         "valid": _v(_TILE, "bool", "1", "the tile holds enough of the image outside defects"),
         "common_pixel_size": _v("", "float64", "nm", "pixel size the images were resampled to"),
         "tile_size": _v("", "float64", "px", "side of a tile"),
@@ -115,17 +127,30 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "problem": _PROBLEM,
     },
     "tile_clusters": {
-        "center": _v("prototype feature", "float32", "1", "prototypes of the fitted model"),
+        "tile_y": _v("tile_y", "float64", "px", "row of the tile centre", coord=True),
+        "tile_x": _v("tile_x", "float64", "px", "column of the tile centre", coord=True),
+        "centers": _v("prototype feature", "float32", "1", "prototypes of the fitted model"),
         "center_cluster": _v("prototype", "int32", "1", "cluster of each prototype"),
+        "cluster_size": _v("fitted_cluster", "int64", "1", "tiles per cluster in the fit"),
+        "distance_threshold": _v("", "float64", "1", "Ward distance that was cut at"),
+        "separation": _v("", "float64", "1", "how well the threshold separates pairs of tiles"),
+        "exact": _v("", "bool", "1", "the fit saw every tile"),
+        "method": _v("", "str", "1", "clustering method"),
+        "cluster_count": _v("image", "int32", "1", "number of clusters in the image", fill=0),
         "cluster": _v(_TILE, "int32", "1", "cluster of the tile"),
         "problem": _PROBLEM,
     },
     "grain_maps": {
         "tile_y": _v("tile_y", "float64", "px", "row of the tile centre", coord=True),
         "tile_x": _v("tile_x", "float64", "px", "column of the tile centre", coord=True),
+        "common_pixel_size": _v("", "float64", "nm", "pixel size the images were resampled to"),
+        "tile_size": _v("", "float64", "px", "side of a tile"),
+        "stride": _v("", "float64", "px", "distance of neighbouring tile centres"),
         "grain": _v(_TILE, "int32", "1", "grain id within the image, 0 none", fill=0),
         "orientation": _v(_TILE, "float32", "deg", "lattice direction, counter-clockwise from +x"),
-        "orientation_confidence": _v(_TILE, "float32", "1", "confidence of the orientation, 0 to 1"),
+        "orientation_confidence": _v(
+            _TILE, "float32", "1", "confidence of the orientation, 0 to 1"
+        ),
         "boundary_misorientation": _v(
             _TILE, "float32", "deg", "largest misorientation to a neighbouring grain"
         ),

@@ -56,7 +56,10 @@ def archive(tmp_path, write_tiff):
     return folder, str(tmp_path / "s.zarr")
 
 
-def run(url, executor=Executor(threads=2), *, overwrite=False, **parameters):
+THREADS = Executor(threads=2)
+
+
+def run(url, executor=THREADS, *, overwrite=False, **parameters):
     return run_stage(url, MEAN, Scale(**parameters), executor=executor, overwrite=overwrite)
 
 

@@ -41,7 +41,7 @@ class Stage:
     name
         The group it writes.
     inputs
-        The groups it reads.
+        The groups it reads; a function of the parameters where they decide.
     parameters
         Model of its parameters.
     version
@@ -56,13 +56,18 @@ class Stage:
     """
 
     name: str
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
     parameters: type[StageParameters]
     version: int
     axis: Literal["image", "row", "whole"]
     plan: Callable[[Inputs, Any], GroupPlan]
     compute: Callable[..., Mapping[str, np.ndarray]]
     description: str = ""
+
+
+def inputs_of(stage: Stage, parameters: StageParameters) -> tuple[str, ...]:
+    """The groups that a stage reads with these parameters."""
+    return stage.inputs(parameters) if callable(stage.inputs) else stage.inputs
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def run_stage(
             f"{url} holds {stage.name!r} made differently ({'; '.join(changes)}): "
             "run with --overwrite to replace it, or use another store"
         )
-    keys = input_keys(url, stage.inputs)
+    keys = input_keys(url, inputs_of(stage, parameters))
     plan_key = prov.digest(digest, keys)
     if before and before["digest"] == digest and before["plan_key"] == plan_key:
         record = before
@@ -197,7 +202,7 @@ def _image_keys(url: str, group: str) -> list[str]:
 def _basis(url: str, stage: Stage, parameters: StageParameters) -> dict[str, Any]:
     """What a stage's result depends on, besides the images themselves."""
     inputs = {}
-    for group in stage.inputs:
+    for group in inputs_of(stage, parameters):
         record = store.provenance(url, group)
         if not record or not record.get("complete"):
             state = "is incomplete" if record else "is not there"
@@ -229,7 +234,9 @@ def _prepare(
         if isinstance(error, NanoarrayError):
             raise error
         raise NanoarrayError(f"stage {stage.name!r} could not be planned: {error!r}") from error
-    shapes = [(a.name, a.dims, a.shape[1:] if stage.axis == "image" else a.shape) for a in plan.arrays]
+    shapes = [
+        (a.name, a.dims, a.shape[1:] if stage.axis == "image" else a.shape) for a in plan.arrays
+    ]
     plan_digest = prov.digest(
         shapes,
         prov.array_digest({n: values for n, (_, values, _) in plan.constants.items()}),
@@ -240,7 +247,7 @@ def _prepare(
         "axis": stage.axis,
         "digest": digest,
         "basis": basis,
-        "input_groups": list(stage.inputs),
+        "input_groups": list(inputs_of(stage, parameters)),
         "plan_key": plan_key,
         "plan_digest": plan_digest,
         "resolved": dict(plan.resolved),
@@ -324,12 +331,12 @@ def _run_blocks(
         ) from error
 
 
-def _open_inputs(url: str, stage: Stage) -> dict[str, xr.Dataset]:
-    return {group: store.open_group(url, group) for group in stage.inputs}
+def _open_inputs(url: str, stage: Stage, parameters: StageParameters) -> dict[str, xr.Dataset]:
+    return {group: store.open_group(url, group) for group in inputs_of(stage, parameters)}
 
 
 def _plan(url: str, stage: Stage, parameters: StageParameters) -> GroupPlan:
-    return stage.plan(_open_inputs(url, stage), parameters)
+    return stage.plan(_open_inputs(url, stage, parameters), parameters)
 
 
 def _do_block(
@@ -337,7 +344,7 @@ def _do_block(
 ) -> int:
     """Compute, write and mark one block; the number of images in it that failed."""
     store.mark_block(url, stage.name, block, 0)
-    inputs = _open_inputs(url, stage)
+    inputs = _open_inputs(url, stage, parameters)
     own = store.open_group(url, stage.name)
     if stage.axis == "image":
         values = _compute_images(stage, inputs, parameters, own, rows)
@@ -376,8 +383,8 @@ def _compute_images(
             reasons[k] = f"failed: {name}{error}"
             continue
         for name, data in result.items():
-            index = (k, *(slice(0, n) for n in np.shape(data)))
-            values[name][index] = data
+            inner: tuple[Any, ...] = tuple(slice(0, n) for n in np.shape(data))
+            values[name][(k, *inner)] = data
     return {**values, "problem": reasons}
 
 
@@ -391,4 +398,3 @@ def _left_out_before(inputs: Inputs, i: int) -> str:
             if reason:
                 return f"left out: {reason.removeprefix('left out: ')}"
     return ""
-

@@ -28,7 +28,9 @@ class Executor:
         """Where the work runs, for people."""
         if self.client is None:
             return f"{self.threads} threads of this process"
-        return f"Dask cluster {self.client.scheduler.address}, dashboard {self.client.dashboard_link}"
+        return (
+            f"Dask cluster {self.client.scheduler.address}, dashboard {self.client.dashboard_link}"
+        )
 
 
 @contextmanager

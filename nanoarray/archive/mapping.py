@@ -53,7 +53,9 @@ def map_images(
     names = [*arrays, *scalars]
     for name in names:
         if name not in ds:
-            raise InputError(f"the Dataset has no variable {name!r}: it has {', '.join(map(str, ds))}")
+            raise InputError(
+                f"the Dataset has no variable {name!r}: it has {', '.join(map(str, ds))}"
+            )
     entries = [schema.GROUPS[group][name] for name in outputs]
     shapes = [tuple(sizes[d] for d in entry.dims if d != "image") for entry in entries]
     inner = [[str(d) for d in ds[name].dims if d != "image"] for name in names]
@@ -68,7 +70,8 @@ def map_images(
             values = function(**{n: b[i] for n, b in zip(names, blocks, strict=True)})
             for name, result in zip(outputs, results, strict=True):
                 data = np.asarray(values[name])
-                result[(i, *(slice(0, n) for n in data.shape))] = data
+                inner_part: tuple[Any, ...] = tuple(slice(0, n) for n in data.shape)
+                result[(i, *inner_part)] = data
         return tuple(results) if len(results) > 1 else results[0]
 
     # Scalars are small: as NumPy they align with any chunking of the images.

@@ -53,7 +53,9 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def software(names: Iterable[str] = ("numpy", "scipy", "scikit-image", "xarray", "zarr", "dask")) -> dict[str, str]:
+def software(
+    names: Iterable[str] = ("numpy", "scipy", "scikit-image", "xarray", "zarr", "dask"),
+) -> dict[str, str]:
     """Versions of nanoarray and of the packages that shape its results."""
     from importlib.metadata import version
 

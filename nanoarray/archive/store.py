@@ -289,9 +289,7 @@ def resize_group(url: str, group: str, plan: GroupPlan) -> None:
     parent[BLOCK_KEY].resize((plan.block_count,))
 
 
-def write_rows(
-    url: str, group: str, rows: slice, values: Mapping[str, np.ndarray]
-) -> None:
+def write_rows(url: str, group: str, rows: slice, values: Mapping[str, np.ndarray]) -> None:
     """Write rows ``rows`` of the first dimension of the named arrays.
 
     An array may be smaller than the stored one in its inner dimensions: it is written at their

@@ -44,7 +44,9 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
     dim = store.provenance(url, group).get("dim", "")
     names = [n for n, v in ds.data_vars.items() if v.dims[:1] == (dim,) and n != "intensity"]
     if not dim or not names:
-        raise InputError(f"group {group!r} holds no table: expected one with rows, such as 'grains'")
+        raise InputError(
+            f"group {group!r} holds no table: expected one with rows, such as 'grains'"
+        )
     rows = ds[names]
     rows.attrs = {}
     for name in rows.variables:
@@ -52,8 +54,12 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
             rows[name] = (rows[name].dims, rows[name].values.astype(object), rows[name].attrs)
     if "image_index" not in rows:
         return rows
+    return join_tags(rows, store.open_group(url, "images"), dim)
+
+
+def join_tags(rows: xr.Dataset, images: xr.Dataset, dim: str) -> xr.Dataset:
+    """Give every row along ``dim`` the id and the tags of the image of its ``image_index``."""
     index = rows["image_index"].values
-    images = store.open_group(url, "images")
     tags = {}
     for name, variable in images.variables.items():
         if variable.dims == ("image",) and name not in _NOT_TAGS and name not in rows:
@@ -91,9 +97,7 @@ def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:
             import pyarrow.parquet as pq
 
             content = pa.Table.from_pandas(frame, preserve_index=False)
-            fields = [
-                f.with_metadata({"units": units.get(f.name, "1")}) for f in content.schema
-            ]
+            fields = [f.with_metadata({"units": units.get(f.name, "1")}) for f in content.schema]
             schema = pa.schema(fields, metadata=content.schema.metadata)
             pq.write_table(content.cast(schema), partial)
         partial.replace(target)
@@ -111,7 +115,7 @@ def tags_of(ds: xr.Dataset) -> list[str]:
     ]
 
 
-def image_frame(ds: xr.Dataset) -> dict[str, np.ndarray]:
+def image_columns(ds: xr.Dataset) -> dict[str, np.ndarray]:
     """One-dimensional variables of ``images`` as columns; text as objects."""
     columns = {}
     for name, variable in ds.variables.items():

@@ -24,12 +24,12 @@ from nanoarray.images.tags import MergedTags, merge_tags, read_tags_csv, tags_of
 
 KERNEL_VERSION = 1
 #: Images per block: large enough that a task is not overhead, small enough to share a few images.
-BLOCK = 4
+BLOCK = 2
 _SCAN_BATCH = 16
 #: Two statements of a pixel size that differ by more are reported.
 PIXEL_SIZE_TOLERANCE = 0.02
 _OTHER_FORMATS = frozenset(
-    ".png .jpg .jpeg .bmp .gif .dm3 .dm4 .emd .ser .emi .mrc .hspy .zspy .h5".split()
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".dm3", ".dm4", ".emd", ".ser", ".emi", ".mrc", ".h5")
 )
 
 
@@ -144,8 +144,7 @@ def ingest(
     if pixel_size_nm is not None and not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
         raise InputError(f"pixel size {pixel_size_nm} nm: expected a positive number")
     table, units = read_tags_csv(tags) if tags is not None else (None, {})
-    single = isinstance(sources, str | os.PathLike)
-    wanted = [sources] if single else list(sources)  # type: ignore[list-item, arg-type]
+    wanted = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     files = _image_ids(wanted, url)
     before = _existing_rows(url)
     with open_executor(workers=workers, scheduler=scheduler) as executor:
@@ -482,7 +481,7 @@ def _write(
 
     start = time.perf_counter()
     before = store.provenance(url, "images")
-    plan = _plan(url, rows, before)
+    plan = _plan(rows, before)
     digest = prov.digest({"kernel_version": KERNEL_VERSION})
     record = {
         "stage": "images",
@@ -507,7 +506,9 @@ def _write(
         store.set_provenance(url, "images", record)
     for name, values in columns.items():
         entry = schema.known("images", name)
-        attrs = entry.attrs if entry else {"units": units.get(name, "1"), "long_name": f"tag {name}"}
+        attrs = (
+            entry.attrs if entry else {"units": units.get(name, "1"), "long_name": f"tag {name}"}
+        )
         store.put_constant(url, "images", name, ("image",), values, attrs)
     _write_pixels(url, rows, plan, executor, progress, start)
     record |= {
@@ -541,8 +542,10 @@ def _write_pixels(
     done, total = 0, sum(len(item[3]) for item in items)
     for position, _, error in run_tasks(executor, _write_block, items):
         if error is not None:
-            raise error if isinstance(error, NanoarrayError | OSError) else NanoarrayError(
-                f"writing images failed: {type(error).__name__}: {error}"
+            raise (
+                error
+                if isinstance(error, NanoarrayError | OSError)
+                else NanoarrayError(f"writing images failed: {type(error).__name__}: {error}")
             )
         done += len(items[position][3])
         if progress is not None:
@@ -550,7 +553,7 @@ def _write_pixels(
             progress(Progress("writing", done, total, "image", 0, seconds))
 
 
-def _plan(url: str, rows: Sequence[ScannedImage], before: Mapping[str, Any]) -> GroupPlan:
+def _plan(rows: Sequence[ScannedImage], before: Mapping[str, Any]) -> GroupPlan:
     """Arrays for pixels: as large as the largest image, as deep as the deepest."""
     dtypes = {row.dtype for row in rows if row.dtype and not row.problem}
     if before:

@@ -1,4 +1,4 @@
-"""The steps of the pipeline for one image, on NumPy arrays: what every block and Dataset maps."""
+"""Preparing and tiling one image, on NumPy arrays: what every block and Dataset maps."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scipy import ndimage
-
 from nanoarray.errors import InputError
-from nanoarray.superlattice.cells import cell_areas
-from nanoarray.superlattice.measure import measure_grains
+from nanoarray.superlattice.orientation import lattice_band
 from nanoarray.superlattice.parameters import PreparedParameters, TilesParameters
 from nanoarray.superlattice.prepare import (
-    DEFAULT_MIN_SHARPNESS,
+    MIN_SHARPNESS,
     equalize,
     find_defects,
     lattice_spacing,
     resample,
+    resample_mask,
     sharpness,
     suppress_line_noise,
 )
@@ -38,12 +36,13 @@ class Field:
     """One cleaned image at the common pixel size.
 
     ``image`` (height, width) float32; ``missing`` (height, width) True in defects;
-    ``factor`` common pixels per pixel of the original.
+    ``factor`` common pixels per pixel of the original; ``spacing_px`` of the lattice rows.
     """
 
     image: npt.NDArray[np.float32]
     missing: Mask
     factor: float
+    spacing_px: float
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,7 @@ class Grid:
     stride_px: int
 
 
-def prepare_image(
-    pixels: npt.NDArray[Any], parameters: PreparedParameters
-) -> dict[str, npt.NDArray[Any]]:
+def prepare_image(pixels: npt.NDArray[Any], parameters: PreparedParameters) -> dict[str, Any]:
     """Defects, sharpness and lattice spacing of one image (height, width)."""
     spacing = lattice_spacing(pixels)
     if parameters.find_defects:
@@ -69,7 +66,7 @@ def prepare_image(
     else:
         defect = np.zeros(pixels.shape, dtype=bool)
     fraction = float(defect.mean())
-    score = sharpness(pixels, defect=defect)
+    score = sharpness(pixels, spacing_px=spacing, defect=defect) if np.isfinite(spacing) else 0.0
     return {
         "defect": defect,
         "defect_fraction": np.float32(fraction),
@@ -82,9 +79,10 @@ def prepare_image(
 def unusable(defect_fraction: float, sharpness: float, parameters: PreparedParameters) -> str:
     """Why an image should not be measured; "" where it can be."""
     limit = parameters.min_sharpness
-    limit = DEFAULT_MIN_SHARPNESS if limit is None else limit
+    limit = MIN_SHARPNESS if limit is None else limit
     if defect_fraction > parameters.max_defect_fraction:
-        return f"{defect_fraction:.0%} of the image is defect (limit {parameters.max_defect_fraction:.0%})"
+        most = parameters.max_defect_fraction
+        return f"{defect_fraction:.0%} of the image is defect (limit {most:.0%})"
     if not sharpness >= limit:
         return f"out of focus or without a lattice (sharpness {sharpness:.2f}, limit {limit:.2f})"
     return ""
@@ -96,9 +94,13 @@ def clean_image(
     *,
     pixel_size_nm: float,
     common_pixel_size_nm: float,
+    spacing_px: float,
     parameters: PreparedParameters,
 ) -> Field:
-    """Even out lines and contrast, and bring the image to the common pixel size."""
+    """Even out lines and contrast, and bring the image to the common pixel size.
+
+    ``spacing_px`` is the spacing of the lattice rows in ``pixels``.
+    """
     image = pixels.astype(np.float32)
     if parameters.suppress_line_noise:
         image = suppress_line_noise(image, defect=defect)
@@ -107,9 +109,15 @@ def clean_image(
     factor = scale_factor(pixel_size_nm, common_pixel_size_nm)
     if factor != 1.0:
         image = resample(image, factor=factor)
-        part = resample(defect.astype(np.float32), factor=factor)
-        defect = part > 0.5
-    return Field(np.ascontiguousarray(image, dtype=np.float32), defect, factor)
+        defect = resample_mask(defect, factor=factor)
+    return Field(np.ascontiguousarray(image, np.float32), defect, factor, spacing_px * factor)
+
+
+def band_passed(field: Field) -> npt.NDArray[np.float32]:
+    """The field with only what is about as coarse as its lattice."""
+    if not np.isfinite(field.spacing_px):
+        raise InputError("no lattice spacing was found: set tiles.band_pass = false to go without")
+    return lattice_band(field.image, row_spacing_px=field.spacing_px, defect=field.missing)
 
 
 def scale_factor(pixel_size_nm: float, common_pixel_size_nm: float) -> float:
@@ -117,14 +125,16 @@ def scale_factor(pixel_size_nm: float, common_pixel_size_nm: float) -> float:
     if not np.isfinite(common_pixel_size_nm):
         return 1.0
     if not np.isfinite(pixel_size_nm):
-        raise InputError("no pixel size: pass --pixel-size NM or add a pixel_size column to the tags")
+        raise InputError(
+            "no pixel size: pass --pixel-size NM or add a pixel_size column to the tags"
+        )
     factor = pixel_size_nm / common_pixel_size_nm
     return 1.0 if abs(factor - 1.0) < _SAME_SCALE else float(factor)
 
 
 def tile_features(
     field: Field, grid: Grid, angles_deg: npt.NDArray[np.float64], parameters: TilesParameters
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, Any]:
     """Projection variance, alignment bits and validity of every tile of one image."""
     height, width = field.image.shape
     if grid.tile_size_px > min(height, width):
@@ -132,9 +142,7 @@ def tile_features(
             f"the image of {height} x {width} px is smaller than a tile of {grid.tile_size_px} px"
         )
     square = parameters.window == "square"
-    half = (grid.tile_size_px - 1) / 2 if parameters.coverage == "inside" else 0.0
-    rows = np.flatnonzero(grid.centres_y + half <= height - 0.5)
-    columns = np.flatnonzero(grid.centres_x + half <= width - 0.5)
+    rows, columns = tiles_inside(field, grid, whole=parameters.coverage == "inside")
     y, x = grid.centres_y[rows], grid.centres_x[columns]
     if square:
         image = np.where(field.missing, np.float32(0), field.image)
@@ -142,16 +150,23 @@ def tile_features(
             image, y, x, tile_size_px=grid.tile_size_px, angles_deg=angles_deg
         )
     else:
+        band = parameters.band_pass
         variance = tile_radon(
-            field.image,
+            band_passed(field) if band else field.image,
             y,
             x,
             tile_size_px=grid.tile_size_px,
             angles_deg=angles_deg,
             missing=field.missing if field.missing.any() else None,
+            flatten_px=np.inf if band else None,
         )
     share = valid_fraction(
-        y, x, tile_size_px=grid.tile_size_px, height_px=height, width_px=width, missing=field.missing
+        y,
+        x,
+        tile_size_px=grid.tile_size_px,
+        height_px=height,
+        width_px=width,
+        missing=field.missing,
     )
     valid = np.isfinite(variance).all(axis=-1) & (share >= parameters.min_valid_fraction)
     return {
@@ -159,6 +174,17 @@ def tile_features(
         "alignment": _bits(variance, parameters),
         "valid": valid,
     }
+
+
+def tiles_inside(
+    field: Field, grid: Grid, *, whole: bool = False
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of the collection's grid that this image has; ``whole`` tiles only."""
+    half = (grid.tile_size_px - 1) / 2 if whole else 0.0
+    height, width = field.image.shape
+    rows = np.flatnonzero(grid.centres_y + half < height - 0.5 + bool(half))
+    columns = np.flatnonzero(grid.centres_x + half < width - 0.5 + bool(half))
+    return rows, columns
 
 
 def _bits(variance: npt.NDArray[np.float32], parameters: TilesParameters) -> npt.NDArray[np.uint8]:
@@ -169,54 +195,3 @@ def _bits(variance: npt.NDArray[np.float32], parameters: TilesParameters) -> npt
     if lost:
         bits = np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(lost // 2, lost - lost // 2)])
     return bits
-
-
-
-def measure_map(
-    grain: npt.NDArray[np.int32],
-    orientation: npt.NDArray[np.float32],
-    confidence: npt.NDArray[np.float32],
-    grid: Grid,
-    *,
-    symmetry: int,
-    defect: Mask,
-    factor: float,
-    pixel_size_nm: float,
-    image_index: int,
-) -> dict[str, npt.NDArray[Any]]:
-    """Measure the grains of one map [tile_y, tile_x] in the pixels of the original image.
-
-    ``factor`` is the number of common pixels per pixel of the image; ``defect`` (height, width).
-    """
-    height, width = defect.shape
-    # Pixel centres are at integers: scaling happens about the outer edge of the first pixel.
-    centres_y = (grid.centres_y + 0.5) / factor - 0.5
-    centres_x = (grid.centres_x + 0.5) / factor - 0.5
-    stride = grid.stride_px / factor
-    area = cell_areas(
-        centres_y,
-        centres_x,
-        stride_px=stride,
-        field_height_px=height,
-        field_width_px=width,
-        defect=defect,
-    )
-    columns = measure_grains(
-        grain,
-        orientation=orientation,
-        confidence=confidence,
-        cell_area_px=area,
-        stride_px=stride,
-        centres_y=centres_y,
-        centres_x=centres_x,
-        field_height_px=height,
-        field_width_px=width,
-        pixel_size_nm=pixel_size_nm,
-        symmetry=symmetry,
-    )
-    count = columns["label"].size
-    columns["image_index"] = np.full(count, image_index, np.int32)
-    columns["symmetry"] = np.full(count, symmetry, np.int32)
-    mean = ndimage.mean(np.nan_to_num(confidence), grain, columns["label"]) if count else np.zeros(0)
-    columns["orientation_confidence"] = np.asarray(mean, np.float64)
-    return columns

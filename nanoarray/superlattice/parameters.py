@@ -32,13 +32,16 @@ class TilesParameters(StageParameters):
     angle_count: int = Field(60, ge=6, le=720)
     coverage: Literal["full", "inside"] = "full"
     window: Literal["aligned", "square"] = "aligned"
+    band_pass: bool = True
     alignment: Literal["variance", "second_difference"] = "variance"
     min_valid_fraction: float = Field(0.5, ge=0, le=1)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> TilesParameters:
         for what in ("tile_size", "stride"):
-            given = [u for u in ("px", "nm", "spacings") if getattr(self, f"{what}_{u}") is not None]
+            given = [
+                u for u in ("px", "nm", "spacings") if getattr(self, f"{what}_{u}") is not None
+            ]
             if len(given) > 1:
                 names = " and ".join(f"{what}_{unit}" for unit in given)
                 raise ValueError(f"{names} are both given: expected one of them")
@@ -72,7 +75,8 @@ class GrainMapsParameters(StageParameters):
 
     method: Literal["orientation", "clusters", "paper"] = "orientation"
     misorientation_deg: float = Field(4.0, gt=0, lt=45)
-    min_area_spacings2: float = Field(9.0, ge=0)
+    min_diameter_spacings: float = Field(4.0, ge=0)
+    symmetry: Literal["auto", 2, 4, 6] = "auto"
 
 
 class GrainsParameters(StageParameters):

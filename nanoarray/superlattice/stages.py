@@ -12,26 +12,35 @@ from nanoarray import schema
 from nanoarray.archive.engine import Inputs, LeftOut, Stage
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.errors import InputError
-from nanoarray.superlattice import one_image
+from nanoarray.superlattice import one_image, one_map
 from nanoarray.superlattice.one_image import Field, Grid
 from nanoarray.superlattice.parameters import (
+    GrainMapsParameters,
     GrainsParameters,
+    GrainStatisticsParameters,
     PreparedParameters,
+    TileClustersParameters,
     TilesParameters,
 )
 from nanoarray.superlattice.steps import (
     DEFAULT_STRIDE_SPACINGS,
     DEFAULT_TILE_SPACINGS,
+    GRAIN_MAP_NAMES,
     collection_grid,
+    image_table,
     projection_angles,
+    summarize,
+    tile_vectors,
 )
 
 #: Images per block of the map stages.
-BLOCK = 4
+BLOCK = 2
 #: Rows per block of the table of grains.
 GRAIN_BLOCK = 4096
 #: Pixel sizes that differ by less are measured in each image's own pixels.
 SAME_PIXEL_SIZE = 0.02
+#: Images are enlarged or reduced by at most this factor; further away a lattice cannot be seen.
+MAX_RESAMPLING = 4.0
 
 
 def _plan(
@@ -63,7 +72,7 @@ def _plan_prepared(inputs: Inputs, parameters: PreparedParameters) -> GroupPlan:
 
 def _prepare(
     inputs: Inputs, parameters: PreparedParameters, own: xr.Dataset, i: int
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     del own
     return one_image.prepare_image(_pixels(inputs["images"], i), parameters)
 
@@ -78,16 +87,15 @@ def _plan_tiles(inputs: Inputs, parameters: TilesParameters) -> GroupPlan:
     size_nm = images["pixel_size"].values
     common = _common_pixel_size(size_nm[usable], cleaning)
     factor = size_nm / common if np.isfinite(common) else np.ones(size_nm.shape)
-    factor = np.where(np.isfinite(factor), factor, 1.0)
-    spacing = float(np.nanmedian((prepared["lattice_spacing"].values * factor)[usable])) if (
-        np.isfinite(prepared["lattice_spacing"].values[usable]).any()
-    ) else np.nan
+    usable &= np.isfinite(factor) & (np.abs(np.log(factor)) <= np.log(MAX_RESAMPLING))
+    spacing = _median((prepared["lattice_spacing"].values * factor)[usable])
     scale_nm = common if np.isfinite(common) else _median(size_nm[usable])
     tile = _length(parameters, "tile_size", spacing, scale_nm, DEFAULT_TILE_SPACINGS)
     stride = _length(parameters, "stride", spacing, scale_nm, DEFAULT_STRIDE_SPACINGS)
-    heights = np.floor(images["height"].values * factor)[usable]
-    widths = np.floor(images["width"].values * factor)[usable]
-    height, width = (int(v.max()) if v.size else tile for v in (heights, widths))
+    if not usable.any():
+        raise InputError("no image is usable: see `nanoarray status` and the group 'prepared'")
+    height = int(np.rint(images["height"].values[usable] * factor[usable]).max())
+    width = int(np.rint(images["width"].values[usable] * factor[usable]).max())
     grid = collection_grid(height, width, tile, stride, parameters)
     sizes = {
         "image": images.sizes["image"],
@@ -111,9 +119,7 @@ def _plan_tiles(inputs: Inputs, parameters: TilesParameters) -> GroupPlan:
     )
 
 
-def _tile(
-    inputs: Inputs, parameters: TilesParameters, own: xr.Dataset, i: int
-) -> dict[str, np.ndarray]:
+def _tile(inputs: Inputs, parameters: TilesParameters, own: xr.Dataset, i: int) -> dict[str, Any]:
     field = _field(inputs, float(own["common_pixel_size"]), i)
     return one_image.tile_features(field, _grid(own), own["angle"].values, parameters)
 
@@ -156,6 +162,73 @@ def _length(
     return max(4 if what == "tile_size" else 1, step * round(length / step))
 
 
+# --- tile_clusters ----------------------------------------------------------------------------
+
+
+def _plan_tile_clusters(inputs: Inputs, parameters: TileClustersParameters) -> GroupPlan:
+    """Shapes, and for a fit across the collection the fitted model."""
+    tiles = inputs["tiles"]
+    sizes = {name: tiles.sizes[name] for name in ("image", "tile_y", "tile_x")}
+    constants = {n: tiles[n].values for n in ("tile_y", "tile_x")}
+    if parameters.scope == "collection":
+        ids = np.flatnonzero(tiles["problem"].values.astype(object) == "")
+        constants |= one_map.fit_collection(
+            ids, lambda i: tile_vectors(tiles, i, parameters), parameters
+        )
+    return _plan("tile_clusters", ["cluster", "cluster_count"], sizes, constants=constants)
+
+
+def _cluster(
+    inputs: Inputs, parameters: TileClustersParameters, own: xr.Dataset, i: int
+) -> dict[str, Any]:
+    names = ("method", "centers", "center_cluster")
+    model = {n: own[n].values for n in names} if "centers" in own else {}
+    vectors = tile_vectors(inputs["tiles"], i, parameters)
+    return one_map.cluster_labels(vectors, parameters, model)
+
+
+# --- grain_maps -------------------------------------------------------------------------------
+
+
+def _grain_map_inputs(parameters: GrainMapsParameters) -> tuple[str, ...]:
+    base = ("images", "prepared", "tiles")
+    return base if parameters.method == "orientation" else (*base, "tile_clusters")
+
+
+def _plan_grain_maps(inputs: Inputs, parameters: GrainMapsParameters) -> GroupPlan:
+    del parameters
+    tiles = inputs["tiles"]
+    sizes = {name: tiles.sizes[name] for name in ("image", "tile_y", "tile_x")}
+    names = ("tile_y", "tile_x", "common_pixel_size", "tile_size", "stride")
+    return _plan(
+        "grain_maps", list(GRAIN_MAP_NAMES), sizes, constants={n: tiles[n].values for n in names}
+    )
+
+
+def _map_grains(
+    inputs: Inputs, parameters: GrainMapsParameters, own: xr.Dataset, i: int
+) -> dict[str, Any]:
+    tiles = inputs["tiles"]
+    field = _field(inputs, float(own["common_pixel_size"]), i)
+    if parameters.method != "orientation":
+        return one_map.grain_map_from_clusters(
+            field,
+            _grid(own),
+            tiles["angle"].values,
+            tiles["projection_variance"][i].values,
+            inputs["tile_clusters"]["cluster"][i].values,
+            parameters,
+        )
+    return one_map.grain_map(
+        field,
+        _grid(own),
+        tiles["angle"].values,
+        tiles["projection_variance"][i].values,
+        tiles["valid"][i].values,
+        parameters,
+    )
+
+
 # --- grains -----------------------------------------------------------------------------------
 
 
@@ -171,7 +244,7 @@ def _plan_grains(inputs: Inputs, parameters: GrainsParameters) -> GroupPlan:
 
 def _measure(
     inputs: Inputs, parameters: GrainsParameters, own: xr.Dataset, rows: slice
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Rows ``rows`` of the table: the grains of the images that these rows belong to."""
     del parameters
     counts = inputs["grain_maps"]["grain_count"].values.astype(np.int64)
@@ -186,13 +259,13 @@ def _measure(
     return {name: np.concatenate([part[name] for part in parts]) for name in names} if parts else {}
 
 
-def _measure_image(inputs: Inputs, i: int) -> dict[str, np.ndarray]:
+def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
     """Grains of image ``i``, in the image's own pixels."""
     images, prepared, maps = inputs["images"], inputs["prepared"], inputs["grain_maps"]
     height, width = int(images["height"][i]), int(images["width"][i])
     size_nm = float(images["pixel_size"][i])
     factor = one_image.scale_factor(size_nm, float(maps["common_pixel_size"]))
-    return one_image.measure_map(
+    return one_map.measure_map(
         maps["grain"][i].values,
         maps["orientation"][i].values,
         maps["orientation_confidence"][i].values,
@@ -203,6 +276,36 @@ def _measure_image(inputs: Inputs, i: int) -> dict[str, np.ndarray]:
         pixel_size_nm=size_nm,
         image_index=i,
     )
+
+
+# --- grain_statistics -------------------------------------------------------------------------
+
+
+def _plan_statistics(inputs: Inputs, parameters: GrainStatisticsParameters) -> GroupPlan:
+    """All of the statistics: small enough to be known before any block."""
+    maps = inputs["grain_maps"]
+    images = image_table(inputs["images"], inputs["prepared"], maps)
+    size_nm = float(maps["common_pixel_size"])
+    size_nm = size_nm if np.isfinite(size_nm) else _median(images["pixel_size"].to_numpy())
+    ds = summarize(
+        inputs["grains"].to_dataframe().reset_index(drop=True),
+        images,
+        parameters,
+        tile_size_um=float(maps["tile_size"]) * size_nm / 1000 if np.isfinite(size_nm) else None,
+    )
+    constants = {
+        str(name): (tuple(map(str, v.dims)), v.values, v.attrs) for name, v in ds.variables.items()
+    }
+    count = ds.sizes["condition"]
+    return GroupPlan((), "condition", count, max(1, count), constants)
+
+
+def _no_blocks(
+    inputs: Inputs, parameters: GrainStatisticsParameters, own: xr.Dataset, rows: slice
+) -> dict[str, Any]:
+    """Everything was known when the group was planned."""
+    del inputs, parameters, own, rows
+    return {}
 
 
 # --- shared -----------------------------------------------------------------------------------
@@ -225,13 +328,19 @@ def _field(inputs: Inputs, common_pixel_size_nm: float, i: int) -> Field:
     height, width = pixels.shape
     defect = prepared["defect"][i, :height, :width].values
     size_nm = float(images["pixel_size"][i])
-    if np.isfinite(common_pixel_size_nm) and not np.isfinite(size_nm):
-        raise LeftOut("no pixel size, and the collection is resampled to a common one")
+    if np.isfinite(common_pixel_size_nm):
+        if not np.isfinite(size_nm):
+            raise LeftOut("no pixel size, and the collection is resampled to a common one")
+        if abs(np.log(size_nm / common_pixel_size_nm)) > np.log(MAX_RESAMPLING):
+            raise LeftOut(
+                f"pixel size {size_nm:g} nm is too far from the common {common_pixel_size_nm:g} nm"
+            )
     return one_image.clean_image(
         pixels,
         defect,
         pixel_size_nm=size_nm,
         common_pixel_size_nm=common_pixel_size_nm,
+        spacing_px=float(prepared["lattice_spacing"][i]),
         parameters=cleaning,
     )
 
@@ -275,5 +384,45 @@ STAGES: tuple[Stage, ...] = (
         _plan_tiles,
         _tile,
         "Radon features of overlapping tiles",
+    ),
+    Stage(
+        "tile_clusters",
+        ("tiles",),
+        TileClustersParameters,
+        1,
+        "image",
+        _plan_tile_clusters,
+        _cluster,
+        "groups of tiles with like features",
+    ),
+    Stage(
+        "grain_maps",
+        _grain_map_inputs,
+        GrainMapsParameters,
+        1,
+        "image",
+        _plan_grain_maps,
+        _map_grains,
+        "grains and lattice orientations",
+    ),
+    Stage(
+        "grains",
+        ("images", "prepared", "grain_maps"),
+        GrainsParameters,
+        1,
+        "row",
+        _plan_grains,
+        _measure,
+        "the table of grains",
+    ),
+    Stage(
+        "grain_statistics",
+        ("images", "prepared", "grain_maps", "grains"),
+        GrainStatisticsParameters,
+        1,
+        "whole",
+        _plan_statistics,
+        _no_blocks,
+        "statistics by condition",
     ),
 )
