@@ -10,7 +10,7 @@ MIN_BACKGROUND_PER_ROW = 0.45
 MIN_BACKGROUND_OF_BAR = 0.60
 MIN_ONE_TONE_OF_WRITING = 0.25  # the rest is antialiased edges of the strokes
 MIN_CONTRAST_OF_WRITING = 0.5  # of the span of the whole micrograph
-MAX_BEYOND_WRITING = 0.12  # of the same; a piece of micrograph within vacuum has brighter spots
+MAX_BEYOND_WRITING = 0.15  # of the same; a piece of micrograph within vacuum has brighter spots
 MIN_WRITING_OF_BAR = 0.005
 MAX_BAR_OF_IMAGE = 0.25
 MIN_BAR_ROWS = 8
@@ -66,16 +66,15 @@ def find_data_bar(pixels: NDArray[np.generic]) -> int:
         return 0
     bar, inside = bottom[:rows], is_background[:rows]
     inner = ~frame[:rows]
-    other = bar[inner][~inside[inner]]
-    if not inner.any() or other.size < MIN_WRITING_OF_BAR * bar.size:
+    if not inner.any() or inside[inner].mean() < MIN_BACKGROUND_OF_BAR:
         return 0
-    writing = _flat_tone(other[None, :], tolerance)
-    one_tone = float(np.mean(np.abs(other - writing) <= tolerance))
-    if inside[inner].mean() < MIN_BACKGROUND_OF_BAR or one_tone < MIN_ONE_TONE_OF_WRITING:
+    strokes = bar[inner][np.abs(bar[inner] - background) >= MIN_CONTRAST_OF_WRITING * span]
+    if strokes.size < MIN_WRITING_OF_BAR * bar.size:
         return 0
-    if abs(writing - background) < MIN_CONTRAST_OF_WRITING * span:
+    writing = _flat_tone(strokes, tolerance)
+    if np.mean(np.abs(strokes - writing) <= tolerance) < MIN_ONE_TONE_OF_WRITING:
         return 0
-    extreme = float(other.max() if writing > background else other.min())
+    extreme = float(strokes.max() if writing > background else strokes.min())
     if abs(extreme - writing) > MAX_BEYOND_WRITING * span:
         return 0
     return rows

@@ -97,7 +97,13 @@ def find_defects(
         spacing = FALLBACK_SPACING_PX
     step = max(1, int(spacing / _REDUCED_SPACING_PX))
     reduced = _block_means(values, step)
-    found = _detect(reduced, spacing / step, limits) | _block_any(_burnt_in(image, spacing), step)
+    label = _block_any(_burnt_in(image, spacing), step)
+    if label.all():
+        return np.ones(values.shape, dtype=bool)
+    if label.any():
+        # The edge of a white box would make lattice next to it look rough.
+        reduced = np.where(label, np.median(reduced[~label]), reduced)
+    found = _detect(reduced, spacing / step, limits) | label
     found = _tidy(found, spacing / step, limits)
     mask = found.repeat(step, axis=0).repeat(step, axis=1)
     return np.ascontiguousarray(mask[: values.shape[0], : values.shape[1]])

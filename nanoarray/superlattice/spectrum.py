@@ -25,6 +25,8 @@ _FINE_BAND = (0.62, 1.6)
 _COARSE_BAND = (0.2, 0.62)
 # Power within this factor of the noise floor is taken for noise.
 _NOISE_MARGIN = 1.2
+# A lattice weaker than about this fraction of the noise in its band is not seen.
+_NOISE_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ def sharpness(
     The power above the noise floor between 0.62 and 1.6 cycles per lattice spacing, as a
     fraction of that between 0.2 and 1.6. Blur removes fine power first: a sharp superlattice
     scores 0.6 to 0.95, blur with a standard deviation of a third of the spacing or more scores
-    below 0.4, wherever in the microscope noise was added. White noise does not count.
+    below 0.4, wherever in the microscope noise was added. White noise does not count, and a
+    lattice that drowns in it scores low.
 
     Parameters
     ----------
@@ -213,6 +216,8 @@ def sharpness(
     # Each ring holds as many spatial frequencies as it is long, hence the factor.
     power = (spectrum.typical() - _NOISE_MARGIN * noise).clip(0) * spectrum.frequency
     cycles = spectrum.frequency * spacing
-    fine = power[(cycles >= _FINE_BAND[0]) & (cycles <= _FINE_BAND[1])].sum()
+    in_fine = (cycles >= _FINE_BAND[0]) & (cycles <= _FINE_BAND[1])
+    fine = power[in_fine].sum()
     coarse = power[(cycles >= _COARSE_BAND[0]) & (cycles < _COARSE_BAND[1])].sum()
-    return float(fine / (fine + coarse)) if fine > 0 else 0.0
+    unseen = _NOISE_SHARE * noise * spectrum.frequency[in_fine].sum()
+    return float(fine / (fine + coarse + unseen)) if fine > 0 else 0.0
