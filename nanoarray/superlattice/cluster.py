@@ -256,6 +256,8 @@ def find_threshold(
     below_same = np.searchsorted(np.sort(same), heights, side="right") / same.size
     below_other = np.searchsorted(np.sort(other), heights, side="right") / other.size
     best = int(np.argmax(below_same - below_other))
+    # Equal heights are merged together.
+    best = int(np.searchsorted(heights, heights[best], side="right")) - 1
     above = heights[best + 1] if best + 1 < heights.size else 2 * heights[best]
     return float((heights[best] + above) / 2), float(below_same[best] - below_other[best])
 
