@@ -74,8 +74,7 @@ def map_images(
                 result[(i, *inner_part)] = data
         return tuple(results) if len(results) > 1 else results[0]
 
-    # Scalars are small: as NumPy they align with any chunking of the images.
-    inputs = [ds[n] if n in arrays else ds[n].compute() for n in names]
+    inputs = [ds[n] for n in names]
     core = [[d for d in entry.dims if d != "image"] for entry in entries]
     found = xr.apply_ufunc(
         block,

@@ -34,7 +34,7 @@ class TilesParameters(StageParameters):
     window: Literal["aligned", "square"] = "aligned"
     band_pass: bool = True
     alignment: Literal["variance", "second_difference"] = "variance"
-    min_valid_fraction: float = Field(0.5, ge=0, le=1)
+    min_valid_fraction: float = Field(0.2, ge=0, le=1)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> TilesParameters:

@@ -107,6 +107,7 @@ def tile_radon(
         tile_size_px=tile_size_px, stride_px=stride_px, angle_count=angle_count, **parameters
     )
     cleaning = prepare or PreparedParameters(common_pixel_size_nm="none")
+    ds = _with_shapes(ds)
     grid = collection_grid(ds.sizes["y"], ds.sizes["x"], tile_size_px, stride_px, chosen)
     angles = projection_angles(angle_count)
     names = ["intensity", "defect"] if "defect" in ds else ["intensity"]
@@ -135,7 +136,7 @@ def tile_radon(
 
     found = map_images(
         one,
-        _with_shapes(ds),
+        ds,
         group="tiles",
         arrays=names,
         scalars=scalars,
@@ -255,9 +256,7 @@ def label_grains(ds: xr.Dataset, **parameters: Any) -> xr.Dataset:
         outputs=GRAIN_MAP_NAMES,
         sizes={"tile_y": ds.sizes["tile_y"], "tile_x": ds.sizes["tile_x"]},
     )
-    kept = ("tile_y", "tile_x")
-    found = found.assign({n: ((), v, tile_attrs(n)) for n, v in _grid_scalars(grid).items()})
-    return found.assign_coords({n: ds[n] for n in kept})
+    return found.assign_coords({n: ds[n] for n in ("tile_y", "tile_x")})
 
 
 def measure_grains(ds: xr.Dataset) -> xr.Dataset:
@@ -368,11 +367,10 @@ def collection_grid(
 
 def _with_shapes(ds: xr.Dataset) -> xr.Dataset:
     """``ds`` with the height and width of every image; without padding where it does not say."""
-    for name in ("intensity",):
-        if name not in ds:
-            raise InputError(
-                f"the Dataset has no variable {name!r}: it has {', '.join(map(str, ds))}"
-            )
+    if "intensity" not in ds:
+        raise InputError(
+            f"the Dataset has no variable 'intensity': it has {', '.join(map(str, ds))}"
+        )
     count = ds.sizes["image"]
     given = {
         name: ("image", np.full(count, ds.sizes[dim], np.int32))
