@@ -102,7 +102,8 @@ def test_prototypes_agree_with_all_rows():
     rows = features.reshape(-1, 20)
     exact, exact_model = fit_clusters(rows, n_clusters=4)
     sampled, model = fit_clusters(rows, n_clusters=4, max_exact=2500, seed=4)
-    assert exact_model["exact"] and not model["exact"]
+    assert exact_model["exact"]
+    assert not model["exact"]
     assert adjusted_rand_score(exact, sampled) > 0.94
     assert (
         abs(adjusted_rand_score(sampled, grain.ravel()) - adjusted_rand_score(exact, grain.ravel()))
@@ -156,7 +157,8 @@ def test_pairs_are_of_valid_tiles_at_the_stated_distances():
     valid = np.random.default_rng(0).random((3, 15, 20)) < 0.7
     similar, different = spatial_pairs(valid, near_tiles=2, far_tiles=8, count=500, seed=2)
     image, y, x = np.nonzero(valid)
-    assert 0 < len(similar) <= 500 and 0 < len(different) <= 500
+    assert 0 < len(similar) <= 500
+    assert 0 < len(different) <= 500
     a, b = similar.T
     assert np.all(image[a] == image[b])
     assert np.all(np.abs(y[a] - y[b]) + np.abs(x[a] - x[b]) == 2)

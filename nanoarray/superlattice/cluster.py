@@ -13,12 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.ward import cut_tree, merge_heights, ward_tree
+from nanoarray.superlattice.threshold import Pairs, find_threshold, spatial_pairs
+from nanoarray.superlattice.ward import cut_tree, ward_tree
+
+__all__ = [
+    "find_threshold",
+    "fit_clusters",
+    "predict_clusters",
+    "profile_features",
+    "spatial_pairs",
+]
 
 Method = Literal["ward", "kmeans", "dtw"]
 Model = dict[str, npt.NDArray[Any]]
 Labels = npt.NDArray[np.int32]
-Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 PROTOTYPES: Final = 2000
 #: Averaging under time warping costs about 40 ms per series: more rows than this are sampled.
@@ -70,8 +78,8 @@ def fit_clusters(
         prototype, and the weighted prototypes are clustered.
         ``"kmeans"``: Euclidean; in mini-batches beyond `max_exact` rows.
         ``"dtw"``: K-means under dynamic time warping with barycentre averaging (tslearn, the extra
-        ``dtw``), fitted to a seeded sample of at most 2,000 rows. Warping lets patterns at different
-        angles match, so it separates orientations less well: kept for comparison.
+        ``dtw``), fitted to a seeded sample of at most 2,000 rows. Warping lets patterns at
+        different angles match, so it separates orientations less well: kept for comparison.
     n_clusters
         How many clusters. With Ward, alternatively:
     distance_threshold
@@ -160,108 +168,6 @@ def predict_clusters(model: Model, features: npt.ArrayLike) -> Labels:
     return labels.reshape(values.shape[:-1])
 
 
-def spatial_pairs(
-    valid: npt.ArrayLike,
-    *,
-    near_tiles: int = 1,
-    far_tiles: float | None = None,
-    count: int = 20_000,
-    seed: int = 0,
-) -> Pairs:
-    """Pairs of tiles that mostly share a grain, and pairs that mostly do not.
-
-    Parameters
-    ----------
-    valid
-        (ny, nx) or (images, ny, nx) bool, which tiles have features.
-    near_tiles
-        Distance in tiles along y or x of the similar pairs. On simulated polycrystals neighbours
-        (1) led to thresholds at which the adjusted Rand index is 0.93 of the best possible
-        (median); half a tile or more to too few clusters, as too many pairs cross a boundary.
-    far_tiles
-        Least distance in tiles of the different pairs; default a third of the larger side of the
-        map. Should exceed the size of most grains.
-    count
-        At most so many pairs of each kind.
-    seed
-        Seed of the drawing.
-
-    Returns
-    -------
-    similar, different
-        (k, 2) int64 indices among the valid tiles in row-major order (that is, rows of
-        ``features[valid]``).
-    """
-    mask = np.asarray(valid, dtype=bool)
-    mask = mask.reshape(-1, *mask.shape[-2:])
-    index = np.full(mask.shape, -1, dtype=np.int64)
-    index[mask] = np.arange(np.count_nonzero(mask))
-    generator = np.random.default_rng(seed)
-    beside = [
-        (index[:, :-near_tiles].ravel(), index[:, near_tiles:].ravel()),
-        (index[:, :, :-near_tiles].ravel(), index[:, :, near_tiles:].ravel()),
-    ]
-    similar = np.concatenate([np.stack(pair, axis=1) for pair in beside])
-    similar = similar[(similar >= 0).all(axis=1)]
-    if similar.shape[0] > count:
-        similar = similar[np.sort(generator.choice(similar.shape[0], count, replace=False))]
-    image, y, x = np.nonzero(mask)
-    if image.size == 0:
-        return similar, similar
-    least = max(mask.shape[-2:]) / 3 if far_tiles is None else far_tiles
-    # Drawn with some to spare, as those too close together are dropped.
-    a = generator.integers(0, image.size, 4 * count)
-    size = np.bincount(image, minlength=mask.shape[0])
-    start = np.cumsum(size) - size
-    b = start[image[a]] + (generator.random(a.size) * size[image[a]]).astype(np.int64)
-    far = np.hypot(y[a] - y[b], x[a] - x[b]) >= least
-    return similar, np.stack([a[far], b[far]], axis=1)[:count]
-
-
-def find_threshold(
-    tree: npt.NDArray[np.float64], similar: npt.ArrayLike, different: npt.ArrayLike
-) -> tuple[float, float]:
-    """Distance threshold that best separates similar from different pairs of tiles.
-
-    The paper determines the threshold as the one that "maximizes the separation" between the
-    distances of tiles with similar and with slightly different orientation. Here the distance of
-    two tiles is the one that the threshold is compared with: the Ward distance at which they are
-    merged. The threshold maximizes the fraction of similar pairs merged below it less the fraction
-    of different pairs merged below it (Youden's index). Wrong pairs among both sets lower the
-    maximum, but move it little.
-
-    Parameters
-    ----------
-    tree
-        (n - 1, 4) as from `nanoarray.superlattice.ward.ward_tree`.
-    similar, different
-        (k, 2) indices of points.
-
-    Returns
-    -------
-    threshold
-        Ward distance, halfway between two heights of the tree.
-    separation
-        The difference of the two fractions, 0 (no structure) to 1.
-
-    Raises
-    ------
-    InputError
-        One of the sets of pairs is empty.
-    """
-    same, other = merge_heights(tree, similar), merge_heights(tree, different)
-    if same.size == 0 or other.size == 0:
-        raise InputError("no pairs to find the threshold from: give n_clusters or a threshold")
-    heights = tree[:, 2]
-    below_same = np.searchsorted(np.sort(same), heights, side="right") / same.size
-    below_other = np.searchsorted(np.sort(other), heights, side="right") / other.size
-    best = int(np.argmax(below_same - below_other))
-    # Equal heights are merged together.
-    best = int(np.searchsorted(heights, heights[best], side="right")) - 1
-    above = heights[best + 1] if best + 1 < heights.size else 2 * heights[best]
-    return float((heights[best] + above) / 2), float(below_same[best] - below_other[best])
-
-
 def _check_criteria(
     method: str, n_clusters: int | None, distance_threshold: float | None, pairs: Pairs | None
 ) -> None:
@@ -278,7 +184,8 @@ def _check_criteria(
 
 def _clusters(n_clusters: int | None, rows: npt.NDArray[np.float32]) -> int:
     """No more clusters than there are different rows."""
-    assert n_clusters is not None
+    if n_clusters is None:
+        raise InputError("n_clusters is missing")
     return min(n_clusters, np.unique(rows, axis=0).shape[0])
 
 
@@ -323,28 +230,27 @@ def _fit_ward(
     exact = rows.shape[0] <= max_exact
     if exact:
         # Equal rows are one point with a weight: alignment bits repeat.
-        points, leaf, size = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+        points, leaf = np.unique(rows, axis=0, return_inverse=True)
         leaf = leaf.reshape(-1)
     else:
-        sample = np.random.default_rng(seed).choice(rows.shape[0], max_exact, replace=False)
-        chosen = rows[np.sort(sample)]
-        fine = cut_tree(ward_tree(chosen), n_clusters=PROTOTYPES)
-        centers, _ = _means(chosen, fine, int(fine.max()) + 1)
-        nearest = _nearest(rows, np.ascontiguousarray(centers.T))
-        _, leaf = np.unique(nearest, return_inverse=True)
-        points, size = _means(rows, leaf, int(leaf.max()) + 1)
-    tree = ward_tree(points, weights=size)
+        prototypes, leaf = _prototypes(rows, max_exact, seed)
+        points, _ = _means(rows, leaf, prototypes.shape[0])
+    tree = ward_tree(points, weights=np.bincount(leaf))
     separation = np.nan
     if pairs is not None:
         similar, different = (leaf[p] for p in pairs)
         distance_threshold, separation = find_threshold(tree, similar, different)
     of_point = cut_tree(tree, n_clusters=n_clusters, distance_threshold=distance_threshold)
-    fine = cut_tree(tree, n_clusters=max(PROTOTYPES, int(of_point.max()) + 1))
-    centers, _ = _means(rows, fine[leaf], int(fine.max()) + 1)
-    center_cluster = np.empty(centers.shape[0], dtype=np.int32)
-    center_cluster[fine] = of_point
+    if exact:
+        # A finer cut of the same tree stands for the clusters' shapes when new rows are labelled.
+        fine = cut_tree(tree, n_clusters=max(PROTOTYPES, int(of_point.max()) + 1))
+        prototypes, _ = _means(rows, fine[leaf], int(fine.max()) + 1)
+        center_cluster = np.empty(prototypes.shape[0], dtype=np.int32)
+        center_cluster[fine] = of_point
+    else:
+        center_cluster = of_point
     return of_point[leaf], {
-        "centers": centers,
+        "centers": prototypes,
         "center_cluster": center_cluster,
         "distance_threshold": np.array(
             np.nan if distance_threshold is None else distance_threshold, dtype=np.float64
@@ -352,6 +258,18 @@ def _fit_ward(
         "separation": np.array(separation),
         "exact": np.array(exact),
     }
+
+
+def _prototypes(
+    rows: npt.NDArray[np.float32], sample_size: int, seed: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Centres of fine Ward clusters of a sample, and the nearest of them for every row."""
+    chosen = np.random.default_rng(seed).choice(rows.shape[0], sample_size, replace=False)
+    sample = rows[np.sort(chosen)]
+    fine = cut_tree(ward_tree(sample), n_clusters=PROTOTYPES)
+    centers, _ = _means(sample, fine, int(fine.max()) + 1)
+    used, leaf = np.unique(_nearest(rows, np.ascontiguousarray(centers.T)), return_inverse=True)
+    return centers[used], leaf.reshape(-1)
 
 
 def _centers_model(centers: npt.NDArray, exact: bool) -> Model:
@@ -427,7 +345,9 @@ def _nearest_dtw(
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _nearest(rows, centers):
+def _nearest(
+    rows: npt.NDArray[np.float32], centers: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int64]:
     """Index of the nearest column of `centers` (features, m) for every row (n, features)."""
     count = centers.shape[1]
     distance = np.empty(count, dtype=np.float32)

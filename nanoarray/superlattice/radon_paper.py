@@ -257,7 +257,17 @@ def _offsets(projector: Projector, shape: tuple[int, ...]) -> npt.NDArray[np.int
 
 
 @nb.njit(nogil=True, cache=True)
-def _apply(comb, row_length, offsets, weight, starts, unit, bins, starts_y, out):
+def _apply(
+    comb: npt.NDArray[np.float32],
+    row_length: int,
+    offsets: npt.NDArray[np.int32],
+    weight: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    unit: npt.NDArray[np.float64],
+    bins: int,
+    starts_y: npt.NDArray[np.int64],
+    out: npt.NDArray[np.float32],
+) -> None:
     """Variance (ny, nx, na) of the projections, row of tiles by row of tiles."""
     count = out.shape[1]
     total = np.empty(WIDE_RUN, dtype=np.float32)

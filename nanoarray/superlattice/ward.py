@@ -19,6 +19,7 @@ _BLOCK: Final = 1024
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
 
 Tree = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 def ward_tree(points: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) -> Tree:
@@ -90,15 +91,17 @@ def cut_tree(
     InputError
         Both or none of the two criteria are given, or fewer than one cluster is asked for.
     """
-    if (n_clusters is None) == (distance_threshold is None):
-        raise InputError("give either n_clusters or distance_threshold")
+    if n_clusters is not None and distance_threshold is not None:
+        raise InputError("give either n_clusters or distance_threshold, not both")
     count = tree.shape[0] + 1
-    if n_clusters is not None:
+    if distance_threshold is not None:
+        merges = int(np.searchsorted(tree[:, 2], distance_threshold, side="left"))
+    elif n_clusters is not None:
         if n_clusters < 1:
             raise InputError(f"n_clusters is {n_clusters}: expected at least 1")
         merges = max(count - int(n_clusters), 0)
     else:
-        merges = int(np.searchsorted(tree[:, 2], distance_threshold, side="left"))
+        raise InputError("give either n_clusters or distance_threshold")
     return _labels(tree, merges)
 
 
@@ -125,7 +128,13 @@ def merge_heights(tree: Tree, pairs: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _scan(points, weights, active, slot, keys):
+def _scan(
+    points: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    active: int,
+    slot: int,
+    keys: npt.NDArray[np.float32],
+) -> np.floating:
     """Ward distance (squared, halved) of every active slot to one, and the smallest of them."""
     own = weights[slot]
     best = np.float32(np.inf)
@@ -149,7 +158,9 @@ def _scan(points, weights, active, slot, keys):
 
 
 @nb.njit(nogil=True, cache=True)
-def _chain(points, mass):
+def _chain(
+    points: npt.NDArray[np.float32], mass: npt.NDArray[np.float64]
+) -> tuple[Integers, Integers, npt.NDArray[np.float64]]:
     """Merges in the order of the nearest-neighbour chain: a point of each side, and the height."""
     features, count = points.shape
     weights = mass.astype(np.float32)
@@ -199,7 +210,7 @@ def _chain(points, mass):
 
 
 @nb.njit(nogil=True, cache=True)
-def _root(parent, node):
+def _root(parent: Integers, node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -207,7 +218,12 @@ def _root(parent, node):
 
 
 @nb.njit(nogil=True, cache=True)
-def _numbered(first, second, height, mass):
+def _numbered(
+    first: Integers,
+    second: Integers,
+    height: npt.NDArray[np.float64],
+    mass: npt.NDArray[np.float64],
+) -> Tree:
     """Linkage matrix from merges sorted by height, each named by one point of either side."""
     count = mass.size
     parent = np.arange(2 * count - 1)
@@ -225,7 +241,7 @@ def _numbered(first, second, height, mass):
 
 
 @nb.njit(nogil=True, cache=True)
-def _labels(tree, merges):
+def _labels(tree: Tree, merges: int) -> npt.NDArray[np.int32]:
     count = tree.shape[0] + 1
     parent = np.arange(2 * count - 1)
     for i in range(merges):
@@ -243,7 +259,7 @@ def _labels(tree, merges):
 
 
 @nb.njit(nogil=True, cache=True)
-def _merge_heights(tree, pairs):
+def _merge_heights(tree: Tree, pairs: Integers) -> npt.NDArray[np.float64]:
     count = tree.shape[0] + 1
     parent = np.full(2 * count - 1, -1, dtype=np.int64)
     for i in range(count - 1):
