@@ -35,10 +35,10 @@ ANGLE_COUNT = 60
 _MERGE_COST = 0.15
 _BOUNDARY_COST = 0.1
 # Regions of nearly one orientation are joined before boundaries are refined.
-_EARLY_SHARE = 0.6
+_EARLY_SHARE = 0.2
 # Sides of a boundary are compared over about this distance, in tile strides.
 _REACH_STRIDES = 10.0
-_SKIP_STRIDES = 1.5
+_SKIP_STRIDES = 3.0
 # Orientations are averaged inside grains over this many strides (standard deviation).
 _SMOOTHING_STRIDES = 2.0
 _ROUNDS = 3
@@ -101,7 +101,7 @@ def map_grains(
     row_spacing_px
         Distance of the densest rows of the lattice.
     stride_px
-        Distance of tiles; by default 0.7 row spacings.
+        Distance of tiles; by default 0.75 row spacings.
     defect
         True where nothing can be measured.
     symmetry
@@ -116,7 +116,7 @@ def map_grains(
     GrainMap
         On the full-coverage grid of ``stride_px``.
     """
-    stride = stride_px or max(2, round(0.7 * row_spacing_px))
+    stride = stride_px or max(2, round(0.75 * row_spacing_px))
     if min_area_px is None:
         min_area_px = (1.5 * FINE_TILE_SPACINGS * row_spacing_px) ** 2
     band = lattice_band(image, row_spacing_px=row_spacing_px, defect=defect)
