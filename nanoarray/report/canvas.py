@@ -224,6 +224,11 @@ def extent_of(picture: Picture) -> tuple[float, float, float, float]:
     return (-0.5, picture.width_px - 0.5, picture.height_px - 0.5, -0.5)
 
 
+def bytes_of(colours: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """Colours from 0 to 1 as bytes: images of bytes are drawn several times faster."""
+    return np.rint(255 * np.asarray(colours, dtype=np.float64)).astype(np.uint8)
+
+
 def draw_micrograph(ax: Axes, picture: Picture) -> None:
     """Draw the pixels in greys, without their rarest 0.5 % of darks and brights."""
     values = picture.pixels[np.isfinite(picture.pixels)]

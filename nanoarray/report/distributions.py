@@ -74,7 +74,7 @@ def plot_size_distributions(
     columns = 1 if len(parts) < 2 else 2
     rows = max(1, -(-len(parts) // columns))
     with figure_style():
-        figure = new_figure(4.7 * columns, 0.7 + 1.75 * rows, layout="constrained")
+        figure = new_figure(4.7 * columns, 0.7 + 1.85 * rows, layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
         if everything.size == 0:
             for ax in axes.ravel():
@@ -88,10 +88,10 @@ def plot_size_distributions(
             _draw_distribution(ax, part, bins)
             note = f"{part.size.size} grains, {len(np.unique(sample.image))} images"
             if cut is not None:
-                note += f"\n{cut[k]} cut by the edge left out"
-                note += "\n(weighted for it)" if edge == "weight" else ""
-            ax.set_title(condition_title(sample.tags), loc="left", parse_math=False)
-            ax.text(0.99, 0.97, note, transform=ax.transAxes, ha="right", va="top", fontsize=7.5)
+                note += f", {cut[k]} cut by the edge left out"
+                note += " (weighted for it)" if edge == "weight" else ""
+            ax.set_title(condition_title(sample.tags), loc="left", pad=15, parse_math=False)
+            ax.text(0.0, 1.03, note, transform=ax.transAxes, va="bottom", fontsize=7.5)
             ax.set_ylabel("share / %")
         unit = "µm²" if quantity == "area" else "µm"
         for column in range(columns):
@@ -149,7 +149,7 @@ def _draw_distribution(ax: Axes, part: SizeDistribution, bins: FloatArray) -> No
             density = np.exp(-0.5 * ((at - centre) / part.log_std) ** 2)
             density *= 100 * step / (part.log_std * math.sqrt(2 * math.pi))
             ax.plot(np.exp(at), density, color=colour, lw=1.1, ls=(0, (4, 2)))
-    ax.set_ylim(0, 1.32 * max(float(number.max()), float(area.max()), 1.0))
+    ax.set_ylim(0, 1.05 * max(float(number.max()), float(area.max()), 1.0))
 
 
 def _ticks(ratio: float) -> tuple[float, ...]:

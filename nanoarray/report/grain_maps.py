@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from nanoarray.report.canvas import (
     boundaries,
+    bytes_of,
     cells_of,
     draw_micrograph,
     draw_scale_bar,
@@ -63,7 +64,7 @@ def plot_grains(
         figure, ax = field_figure(picture)
         draw_micrograph(ax, picture)
         if fill:
-            tint = cells.paint(_tints(grain), _NO_GRAIN)
+            tint = cells.paint(bytes_of(_tints(grain)), bytes_of(_NO_GRAIN))
             ax.imshow(tint, extent=extent_of(picture), aspect="auto", interpolation="nearest")
         segments, _, _ = boundaries(grain, cells)
         # A dark rim keeps the light line readable on bright rims of pores.
@@ -107,7 +108,7 @@ def plot_clusters(
     with figure_style():
         figure, ax = field_figure(picture)
         ax.imshow(
-            cells.paint(painted, (1.0, 1.0, 1.0, 1.0)),
+            cells.paint(bytes_of(painted), 255),
             extent=extent_of(picture),
             aspect="auto",
             interpolation="nearest",

@@ -16,6 +16,7 @@ from matplotlib.patches import Wedge
 from nanoarray.errors import InputError
 from nanoarray.report.canvas import (
     boundaries,
+    bytes_of,
     cells_of,
     draw_micrograph,
     draw_scale_bar,
@@ -81,8 +82,8 @@ def plot_defects(
     with figure_style():
         figure, ax = field_figure(picture)
         draw_micrograph(ax, picture)
-        shade = np.zeros((*mask.shape, 4))
-        shade[mask] = (*to_rgb(_DEFECT), 0.42)
+        shade = np.zeros((*mask.shape, 4), np.uint8)
+        shade[mask] = bytes_of((*to_rgb(_DEFECT), 0.42))
         ax.imshow(shade, extent=extent_of(picture), aspect="auto", interpolation="nearest")
         if mask.any() and not mask.all():
             ax.contour(mask, levels=[0.5], colors=[_DEFECT], linewidths=1.2)
@@ -117,11 +118,12 @@ def plot_orientation_map(
     picture = picture_of(image, pixel_size_nm=pixel_size_nm)
     fold = symmetry_of(maps, symmetry)
     cells = cells_of(maps, picture)
-    colours = orientation_colours(one_map(maps, "orientation"), symmetry=fold)
+    colours = bytes_of(orientation_colours(one_map(maps, "orientation"), symmetry=fold))
+    grey = bytes_of(orientation_colours(math.nan, symmetry=fold))
     with figure_style():
         figure, ax = field_figure(picture, side=key)
         ax.imshow(
-            cells.paint(colours, orientation_colours(math.nan, symmetry=fold)),
+            cells.paint(colours, grey),
             extent=extent_of(picture),
             aspect="auto",
             interpolation="nearest",

@@ -249,7 +249,7 @@ def image_bytes(figure: Figure, *, width_px: int, quality: int = 75) -> tuple[by
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     buffer = io.BytesIO()
     if features.check("webp"):
-        picture.save(buffer, "WEBP", quality=quality, method=4)
+        picture.save(buffer, "WEBP", quality=quality, method=2)
         return buffer.getvalue(), "image/webp"
     picture.save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue(), "image/jpeg"

@@ -1,0 +1,77 @@
+"""Tables as CSV inside the page, as far as a page should carry them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import xarray as xr
+
+from nanoarray.archive.tables import table, write_table
+from nanoarray.report.contents import Contents
+from nanoarray.report.style import data_uri
+
+#: A page that carries more is slow to open; `nanoarray table` has no such limit.
+MAX_BYTES = 5_000_000
+
+
+@dataclass(frozen=True)
+class Download:
+    """A link: ``href`` holds the file itself, "" where it is too large; ``command`` makes it."""
+
+    name: str
+    title: str
+    rows: int
+    size: int
+    href: str
+    command: str
+
+
+def downloads(contents: Contents) -> list[Download]:
+    """CSV files of the tables that are there."""
+    found = []
+    titles = {
+        "grains": "every grain with the tags of its image",
+        "grain_statistics": "statistics by condition",
+        "images": "every image with its tags",
+    }
+    for group, title in titles.items():
+        if contents.complete(group):
+            found.append(_download(contents.url, group, title))
+    if len(contents.left_out):
+        text = contents.left_out.to_csv(index=False).encode("utf-8")
+        found.append(
+            _link("left_out.csv", "images left out, with reasons", len(contents.left_out), text, "")
+        )
+    return found
+
+
+def _download(url: str, group: str, title: str) -> Download:
+    ds = table(url, group)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{group}.csv"
+        rows = write_table(_flat(ds), path)
+        content = path.read_bytes()
+    command = f"nanoarray table {url} {group} --out {group}.csv"
+    return _link(f"{group}.csv", title, rows, content, command)
+
+
+def _flat(ds: xr.Dataset) -> xr.Dataset:
+    """The columns along the table's own dimension, without its raw headers."""
+    dim = next(d for d in ("grain", "condition", "image") if d in ds.dims)
+    names = [n for n, v in ds.variables.items() if v.dims == (dim,) and n != "metadata"]
+    return ds[names]
+
+
+def _link(name: str, title: str, rows: int, content: bytes, command: str) -> Download:
+    fits = len(content) <= MAX_BYTES
+    href = data_uri(content, "text/csv;charset=utf-8") if fits else ""
+    return Download(name, title, rows, len(content), href, command)
+
+
+def frame_rows(frame: pd.DataFrame, limit: int) -> tuple[list[tuple[str, ...]], int]:
+    """The first rows of a table as text, and how many there are beyond them."""
+    rows = [tuple(map(str, row)) for row in frame.head(limit).itertuples(index=False)]
+    return rows, max(0, len(frame) - limit)

@@ -1,0 +1,260 @@
+"""Tables of text for the page: statistics, comparisons, trends, stages, the collection."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nanoarray.report.contents import Contents, conditions_of
+from nanoarray.report.style import condition_title, is_missing, number_text, tag_unit
+
+#: With more conditions, these become the rows of a table instead of its columns.
+_MANY_CONDITIONS = 6
+_UNITS = {"1": "", "um2": "µm²", "um": "µm", "px2": "px²", "deg": "°", "degC": "°C"}
+_COUNTS = ("resample_unit", "resample_unit_count")
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of text: the first cell of every row is its header."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def transposed(self) -> TextTable:
+        """Rows as columns."""
+        cells = list(zip(self.head, *self.rows, strict=True))
+        return TextTable(self.caption, tuple(cells[0]), tuple(cells[1:]), self.notes)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with ``digits`` significant digits; "–" where unknown."""
+    if isinstance(value, str):
+        return value or "–"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if value is None or not math.isfinite(value):
+        return "–"
+    return _plain_number(value, digits).replace("-", "\u2212")
+
+
+def _plain_number(value: Any, digits: int) -> str:
+    if isinstance(value, int | np.integer) or (float(value).is_integer() and abs(value) < 1e15):
+        return f"{int(value):,}".replace(",", "\u2009")
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}".replace(",", "\u2009")
+    # Rounded first: 99.7 to two digits is 100, not 1e+02.
+    return f"{float(f'{value:.{digits}g}'):.{max(digits, 3)}g}"
+
+
+def interval(value: Any, low: Any, high: Any) -> str:
+    """A number with its interval."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return number(value)
+    return f"{number(value)} ({number(low)} to {number(high)})"
+
+
+def statistics_tables(contents: Contents) -> list[TextTable]:
+    """All columns of the statistics: sizes, distribution, and what they were made of."""
+    frame = contents.statistics
+    if frame is None or frame.empty:
+        return []
+    tags = [tag for tag in contents.by if tag in frame]
+    skip = {*tags, "condition", "warnings"}
+    names = [n for n in frame.columns if n not in skip and not n.endswith(("_low", "_high"))]
+    counts = [n for n in names if n.endswith("_count") or n in _COUNTS]
+    shape = [n for n in names if n.startswith(("grain_size_number", "log", "grains_needed"))]
+    shape = [n for n in shape if n not in counts]
+    sizes = [n for n in names if n not in counts and n not in shape]
+    level = contents.records["grain_statistics"]["basis"]["parameters"].get("interval", 0.95)
+    parts = (
+        (f"Grain sizes, with intervals of {level:.0%} confidence", sizes),
+        ("Distributions and grain size numbers (in the manner of ASTM E112)", shape),
+        ("What they are made of", counts),
+    )
+    titles = [condition_title({t: frame[t].iloc[i] for t in tags}) for i in range(len(frame))]
+    return [
+        _by_condition(frame, titles, caption, cols, contents) for caption, cols in parts if cols
+    ]
+
+
+def _by_condition(
+    frame: pd.DataFrame,
+    titles: Sequence[str],
+    caption: str,
+    names: Sequence[str],
+    contents: Contents,
+) -> TextTable:
+    rows = []
+    for i, title in enumerate(titles):
+        cells = [title]
+        for name in names:
+            value = frame[name].iloc[i]
+            if name == "small_grain_count" and value == -1:
+                value = math.nan
+            if f"{name}_low" in frame:
+                low, high = frame[f"{name}_low"].iloc[i], frame[f"{name}_high"].iloc[i]
+                cells.append(interval(value, low, high))
+            else:
+                cells.append(number(value))
+        rows.append(tuple(cells))
+    heads = [_meaning(name, contents.labels) for name in names]
+    table = TextTable(caption, ("condition", *heads), tuple(rows))
+    return table if len(titles) > _MANY_CONDITIONS else table.transposed()
+
+
+def _meaning(name: str, labels: Mapping[str, tuple[str, str]]) -> str:
+    unit, meaning = labels.get(name, ("1", name.replace("_", " ")))
+    unit = _UNITS.get(unit, unit)
+    return f"{meaning} / {unit}" if unit else meaning
+
+
+def condition_warnings(contents: Contents) -> list[tuple[str, list[str]]]:
+    """What limits the statistics, condition by condition."""
+    frame = contents.statistics
+    if frame is None or "warnings" not in frame:
+        return []
+    tags = [tag for tag in contents.by if tag in frame]
+    found = []
+    for i, text in enumerate(frame["warnings"]):
+        if text:
+            title = condition_title({t: frame[t].iloc[i] for t in tags})
+            found.append((title, str(text).split("; ")))
+    return found
+
+
+def comparison_table(contents: Contents) -> TextTable | None:
+    """Every two conditions compared."""
+    frame = contents.pairs
+    if frame is None or frame.empty:
+        return None
+    rows = []
+    for i in range(len(frame)):
+        row = frame.iloc[i]
+        names = [
+            condition_title({t: row[f"{t}_{side}"] for t in contents.by if f"{t}_{side}" in row})
+            for side in ("a", "b")
+        ]
+        rows.append(
+            (
+                f"{names[1]} against {names[0]}",
+                interval(row["difference"], row["difference_low"], row["difference_high"]),
+                interval(row["ratio"], row["ratio_low"], row["ratio_high"]),
+                _p_value(row["p_value"]),
+                _p_value(row["p_value_holm"]),
+                f"{row['unit_count_b']} and {row['unit_count_a']} {row['resample_unit']}s",
+                str(row["notes"]) or "–",
+            )
+        )
+    head = ("second against first", "difference / µm²", "ratio", "p", "p, Holm", "units", "notes")
+    return TextTable(
+        "Mean grain area of every two conditions: permutation of whole samples or images",
+        head,
+        tuple(rows),
+    )
+
+
+def trend_table(contents: Contents) -> TextTable | None:
+    """Does grain size follow a tag, at fixed values of the others?"""
+    frame = contents.trends
+    if frame is None or frame.empty:
+        return None
+    rows = []
+    for i in range(len(frame)):
+        row = frame.iloc[i]
+        unit = tag_unit(str(row["tag"]))
+        # Change per unit of the tag, in percent: exp(slope) - 1.
+        change = [100.0 * math.expm1(row[name]) for name in ("slope", "slope_low", "slope_high")]
+        rows.append(
+            (
+                str(row["tag"]) + (f" / {unit}" if unit else ""),
+                str(row["hold"]) or "nothing",
+                interval(*change),
+                _p_value(row["p_value"]),
+                f"{row['unit_count']} {row['resample_unit']}s at {row['level_count']} values",
+                str(row["notes"]) or "–",
+            )
+        )
+    head = (
+        "tag",
+        "held fixed",
+        "change of grain area per unit of the tag / %",
+        "p",
+        "units",
+        "notes",
+    )
+    return TextTable("Trends: permutation of the tag between whole units", head, tuple(rows))
+
+
+def _p_value(value: float) -> str:
+    if not math.isfinite(value):
+        return "no test"
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def condition_table(contents: Contents) -> TextTable:
+    """Images, samples and grains by condition."""
+    frame = contents.images
+    names = conditions_of(frame, contents.by)
+    sized = contents.sized
+    rows = []
+    for name in sorted(set(names)):
+        part = frame[names == name]
+        samples = {str(s) for s in part.get("sample", []) if not is_missing(s)}
+        counted = "–"
+        if contents.grains is not None:
+            counted = number(int(contents.grains["image"].isin(set(part["image"])).sum()))
+        rows.append(
+            (
+                name,
+                number(len(part)),
+                number(int(sized[names == name].sum())),
+                number(len(samples)) if samples else "unknown",
+                counted,
+            )
+        )
+    head = ("condition", "images", "in the sizes", "samples", "grains found")
+    return TextTable("Conditions", head, tuple(rows))
+
+
+def instrument_table(frame: pd.DataFrame) -> TextTable:
+    """Images by instrument, pixel size and where that is from."""
+    known = frame[frame["ok"].astype(bool)]
+    keys = [
+        (
+            _text(known, "instrument", i),
+            _text(known, "detector", i),
+            _setting(known["voltage"].iloc[i] if "voltage" in known else math.nan, "kV"),
+            _setting(known["tilt"].iloc[i] if "tilt" in known else math.nan, "°"),
+            _setting(known["pixel_size"].iloc[i], "nm"),
+            _text(known, "pixel_size_source", i) if known["pixel_size"].iloc[i] > 0 else "–",
+            f"{known['width'].iloc[i]} × {known['height'].iloc[i]}",
+        )
+        for i in range(len(known))
+    ]
+    counts = Counter(keys)
+    shown = counts.most_common(20)
+    notes = (f"and {len(counts) - len(shown)} more combinations",) if len(counts) > 20 else ()
+    head = (
+        "instrument", "detector", "voltage", "tilt", "pixel size", "pixel size from",
+        "size / px", "images",
+    )  # fmt: skip
+    rows = tuple((*key, number(count)) for key, count in shown)
+    return TextTable("Instruments, pixel sizes and where they come from", head, rows, notes)
+
+
+def _text(frame: pd.DataFrame, name: str, i: int) -> str:
+    value = frame[name].iloc[i] if name in frame else ""
+    return "unknown" if is_missing(value) else str(value)
+
+
+def _setting(value: float, unit: str) -> str:
+    return "unknown" if not math.isfinite(value) else f"{number_text(float(value))} {unit}"
