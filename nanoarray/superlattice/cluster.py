@@ -29,8 +29,8 @@ Model = dict[str, npt.NDArray[Any]]
 Labels = npt.NDArray[np.int32]
 
 PROTOTYPES: Final = 2000
-#: Averaging under time warping costs about 40 ms per series: more rows than this are sampled.
-MAX_DTW_ROWS: Final = 2000
+#: Averaging under time warping takes minutes for thousands of rows: more than this are sampled.
+MAX_DTW_ROWS: Final = 1000
 _FAST: Final = {"reassoc", "contract", "nsz", "nnan", "ninf"}
 
 
@@ -78,7 +78,7 @@ def fit_clusters(
         prototype, and the weighted prototypes are clustered.
         ``"kmeans"``: Euclidean; in mini-batches beyond `max_exact` rows.
         ``"dtw"``: K-means under dynamic time warping with barycentre averaging (tslearn, the extra
-        ``dtw``), fitted to a seeded sample of at most 2,000 rows. Warping lets patterns at
+        ``dtw``), fitted to a seeded sample of at most 1,000 rows. Warping lets patterns at
         different angles match, so it separates orientations less well: kept for comparison.
     n_clusters
         How many clusters. With Ward, alternatively:
