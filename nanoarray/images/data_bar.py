@@ -44,7 +44,7 @@ def find_data_bar(pixels: NDArray[np.generic]) -> int:
     """Number of rows of the data bar at the bottom, found from the pixels; 0 when there is none.
 
     A bar is a band over the full width in two flat tones, background and writing: most pixels of
-    every row are the background, nearly all others are close to the tone of the writing, and the
+    every row are the background, the strokes are one tone, the brightest or darkest there, and the
     row above is different. Vacuum, saturated or smooth regions at the bottom of a micrograph have
     no writing and are left alone.
     """

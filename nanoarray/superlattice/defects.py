@@ -33,6 +33,11 @@ _REDUCED_SPACING_PX = 4.6
 _BANDS = ((0.34, 0.56), (0.17, 0.28), (0.085, 0.14))
 # Width of the window over which power is averaged, in lattice spacings.
 _WINDOW = 1.2
+# How far that window carries the power of an edge, in lattice spacings; measured on pores.
+_BLEED = 0.7
+# Lattice enclosed by defects is given up when smaller than this many of the smallest defect: it
+# would be narrower than a tile.
+_ISLAND = 10
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,8 @@ class DefectLimits:
     smooth: float = 0.60
     rough: tuple[float, float] = (1.8, 2.3)
     tone: float = 2.0
-    min_area: float = 14.0
-    margin: float = 0.4
+    min_area: float = 18.0
+    margin: float = 0.25
 
 
 def find_defects(
@@ -127,13 +132,13 @@ def _detect(image: NDArray[np.float32], spacing: float, limits: DefectLimits) ->
     for _ in range(2):
         usual = _surroundings((tone, texture, lattice, edges), ~defect, spacing)
         relative_lattice, relative_edges = lattice - usual[2], edges - usual[3]
+        # The power of an edge is seen as far as the window reaches; the edge itself is not there.
+        rough = [_shrink(relative_edges > np.log(r), _BLEED * spacing) for r in limits.rough]
         odd = np.abs(tone - usual[0]) > limits.tone * to_amplitude * np.exp(usual[1])
         odd |= texture - usual[1] < np.log(limits.smooth)
         grow, seed = (
-            (relative_lattice < np.log(lost))
-            | (odd & (relative_lattice < np.log(weak)))
-            | (relative_edges > np.log(rough))
-            for lost, weak, rough in zip(limits.lost, limits.weak, limits.rough, strict=True)
+            (relative_lattice < np.log(lost)) | (odd & (relative_lattice < np.log(weak))) | edge
+            for lost, weak, edge in zip(limits.lost, limits.weak, rough, strict=True)
         )
         defect = ndimage.binary_propagation(seed, mask=grow)
     return np.asarray(defect)
@@ -231,7 +236,7 @@ def _tidy(found: NDArray[np.bool_], spacing: float, limits: DefectLimits) -> NDA
     """Drop specks, close gaps too narrow to show a lattice, widen."""
     smallest = limits.min_area * spacing**2
     found = ~_without_small(
-        ~_close(_without_small(found, smallest / 4), 1.5 * spacing), 4 * smallest
+        ~_close(_without_small(found, smallest / 4), 1.5 * spacing), _ISLAND * smallest
     )
     found = _without_small(found, smallest)
     return _within(found, limits.margin * spacing) if found.any() else found
@@ -246,6 +251,10 @@ def _without_small(mask: NDArray[np.bool_], area: float) -> NDArray[np.bool_]:
 
 def _within(mask: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
     return np.asarray(ndimage.distance_transform_edt(~mask) <= distance)
+
+
+def _shrink(mask: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.distance_transform_edt(mask) > distance) if mask.any() else mask
 
 
 def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
