@@ -100,6 +100,30 @@ def test_agrees_with_scikit_image_on_simulated_tiles():
             assert np.corrcoef(found[j, i], square)[0, 1] > 0.98
 
 
+def test_equals_brute_force_on_real_micrographs(real_data):
+    from nanoarray.images.read import read_micrograph
+
+    angles = np.arange(0, 180, 9.0)
+    for path in sorted((real_data / "sem_superlattice").glob("*.tif")):
+        image = read_micrograph(path).pixels[100:400, 100:440].astype(np.float32)
+        everything = np.ones(image.shape)
+        flat = flatten(image, everything > 0, box_px=64).astype(np.float64)
+        centres_y, centres_x = np.array([83.5, 183.5]), np.array([63.5, 243.5])
+        found = tile_radon(image, centres_y, centres_x, tile_size_px=64, angles_deg=angles)
+        expected = brute_force(flat, everything, centres_y, centres_x, 64, angles)
+        for a, b in zip(found.reshape(4, -1), expected.reshape(4, -1), strict=True):
+            assert np.corrcoef(a, b)[0, 1] > 0.99
+
+
+def test_noise_alone_is_nearly_even_over_the_angles():
+    noise = np.random.default_rng(0).standard_normal((400, 400))
+    image = ndimage.gaussian_filter(noise, 0.8)
+    centres = np.arange(60.0, 340.0, 8)
+    found = tile_radon(image, centres, centres, tile_size_px=40, angles_deg=np.arange(0, 180, 5.0))
+    mean = found.mean(axis=(0, 1))
+    np.testing.assert_allclose(mean, mean.mean(), rtol=0.12)
+
+
 def test_a_quarter_turn_turns_the_answer():
     image = lattice((120, 120), direction_deg=12)
     # Odd tiles at pixels: turning is exact, so both halves of the angles run on the same numbers.

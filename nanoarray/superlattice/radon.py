@@ -95,8 +95,12 @@ def tile_radon(
     Notes
     -----
     Rows are shifted by cubic convolution (Keys, a = -1/2), which attenuates a lattice of 11 px
-    spacing by less than 1 % at any angle. The kernel runs on one core and releases the GIL: map it
-    over images in threads. The result depends on nothing but the arguments.
+    spacing by less than 1 % at any angle. Noise that is independent from pixel to pixel adds about
+    T times its variance, which is uneven over the angles (0.8 to 1.1, and 1.4 at exactly 45 and
+    135 degrees); after a blur of 0.8 px it is even to 5 %.
+
+    The kernel runs on one core and releases the GIL: map it over images in threads. The result
+    depends on nothing but the arguments.
     """
     return project_tiles(
         image,
