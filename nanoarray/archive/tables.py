@@ -30,8 +30,9 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        Rows along the group's dimension, lazily; ready for ``.query`` and ``.groupby``. Rows with
-        an ``image_index`` carry ``image`` (the id) and every tag of their image.
+        Rows along the group's dimension, ready for ``.query`` and ``.groupby``. Columns are read
+        when they are used; variables with inner dimensions are dask-backed. Rows with an
+        ``image_index`` carry ``image`` (the id) and every tag of their image.
 
     Raises
     ------
@@ -40,7 +41,9 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
     """
     url = os.fspath(store_url)
     store.check_store(url)
-    ds = store.open_group(url, group, chunks={})
+    ds = store.open_group(url, group)
+    inner = [n for n, v in ds.data_vars.items() if v.ndim > 1]
+    ds = ds.assign(store.open_group(url, group, chunks={})[inner])
     dim = store.provenance(url, group).get("dim", "")
     names = [n for n, v in ds.data_vars.items() if v.dims[:1] == (dim,) and n != "intensity"]
     if not dim or not names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
@@ -95,6 +96,8 @@ def scan(
 
 
 def _scan_batch(entries: Sequence[tuple[str, str]]) -> list[ScannedImage]:
+    # What tifffile logs about a broken file is the reason that its row carries.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     return [_scan_one(image, path) for image, path in entries]
 
 
