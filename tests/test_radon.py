@@ -12,7 +12,8 @@ from scipy import ndimage
 from skimage.transform import radon
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.radon import flatten, tile_radon
+from nanoarray.superlattice.radon import flatten, padding, tile_radon
+from nanoarray.superlattice.radon_kernels import SEGMENT, _segment_starts
 from nanoarray.superlattice.tile_grid import tile_grid
 
 ANGLES = np.arange(0, 180, 3.0)
@@ -224,6 +225,38 @@ def test_a_tile_does_not_depend_on_the_others(height, width, tile, stride, seed)
     everything = tile_radon(image, centres_y, centres_x, **options)
     one = tile_radon(image, centres_y[-1:], centres_x[:1], **options)
     np.testing.assert_allclose(everything[-1, 0], one[0, 0], rtol=1e-4, atol=1e-3)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    tile=st.integers(4, 300),
+    angle=st.floats(-45, 45),
+    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_the_unchecked_reads_stay_inside_the_sums(size, tile, angle, place):
+    height, width = size
+    cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    count, chord = round(tile / cosine), round(tile * cosine)
+    pad = padding(tile)
+    # A ring as large as the image: rows are then plain rows.
+    ring = 2 ** int(np.ceil(np.log2(height + 1)))
+    starts = np.empty((-(-count // SEGMENT), 2), dtype=np.int64)
+    y, x = place[0] * height - 0.5, place[1] * width - 0.5
+    _segment_starts(
+        y, sine / cosine, sine * cosine, count, chord, height, width + 2 * pad, pad, ring, starts
+    )
+    first = round(x - sine / cosine * y - 0.5 * (count - 1))
+    row, column = np.divmod(starts + first, width + 2 * pad)
+    assert row.min() >= 0
+    assert row.max() <= height
+    # Both rims of three columns hold no sums.
+    assert column.min() >= 3
+    assert column.max() + SEGMENT <= width + 2 * pad - 3
+    # What is read has been computed: not further than the reach of the kernel.
+    used = starts[:, 0] != starts[:, 1]
+    assert np.all(row[used] <= y + tile * np.sqrt(0.5) + SEGMENT + 1)
+    assert np.all(row[used] >= y - tile * np.sqrt(0.5) - SEGMENT)
 
 
 def test_same_result_in_threads():

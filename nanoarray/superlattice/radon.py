@@ -84,8 +84,9 @@ def tile_radon(
     -------
     variance
         (ny, nx, na) float32, in squared intensity times px^2: the variance over bins of line
-        integrals of length `tile_size_px`. NaN at all angles where less than a tenth of the
-        window is valid at some angle.
+        integrals of length `tile_size_px`. NaN at all angles where at some angle the sum of
+        n**2 is below a tenth of that of a whole tile (a tenth of the chords, or a third of every
+        chord).
 
     Raises
     ------
@@ -230,7 +231,7 @@ def _project(
     """Variance (ny, nx, na) of all tiles; both halves of the angles in the same frame."""
     out = np.empty((centres_y.size, centres_x.size, angles.size), dtype=np.float32)
     whole = _whole_tiles(valid, centres_y, centres_x, tile)
-    pad = math.ceil(tile * math.sqrt(0.5)) + SEGMENT + 4
+    pad = padding(tile)
     folded = np.mod(angles + 45.0, 180.0) - 45.0
     upright = folded <= 45.0
     for swap in (False, True):
@@ -246,6 +247,11 @@ def _project(
             view, flags, y, x = out, whole, centres_y, centres_x
         kernel(padded, known, flags, y, x, tile, pad, theta, chosen, view)
     return out
+
+
+def padding(tile_size_px: float) -> int:
+    """Columns of zeros beside the image: no window of a tile inside it reaches further."""
+    return math.ceil(tile_size_px * math.sqrt(0.5)) + SEGMENT + 4
 
 
 def _padded(

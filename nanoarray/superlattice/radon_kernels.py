@@ -13,7 +13,7 @@ from nanoarray.superlattice.vector import RUN, subtract_run
 
 #: Bins that are read together: along them the ends of the chords have the same row.
 SEGMENT: Final = RUN
-#: A window with less valid area than this part of the tile says nothing about a lattice.
+#: Least sum of squared valid chord lengths, as a part of that of a whole tile.
 MIN_VALID_FRACTION: Final = 0.1
 # Order of sums is free, but no assumption that hides a NaN.
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp"}
