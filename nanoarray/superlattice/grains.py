@@ -36,14 +36,20 @@ _MERGE_COST = 0.15
 _BOUNDARY_COST = 0.1
 # Regions of nearly one orientation are joined before boundaries are refined.
 _EARLY_SHARE = 0.2
-# Sides of a boundary are compared over about this distance, in tile strides.
-_REACH_STRIDES = 10.0
-_SKIP_STRIDES = 3.0
-# Orientations are averaged inside grains over this many strides (standard deviation).
-_SMOOTHING_STRIDES = 2.0
-_ROUNDS = 3
-_CORE_DEPTH = 2.0
+# Lengths in edges of a tile. Sides of a boundary are compared over about _REACH, leaving out
+# _SKIP, where tiles see both sides; the core of a region is _CORE from its border, where fine tiles
+# see one region only; orientations are averaged inside grains with a standard deviation _SMOOTHING.
+_REACH = 1.9
+_SKIP = 0.55
+_CORE = 0.37
+_SMOOTHING = 0.4
 _MIN_CORE_TILES = 3
+# Regions whose mean orientations differ by more than the threshold and this are not compared along
+# their boundary: no bending of the lattice explains it.
+_MOST_BENDING_DEG = 10.0
+_ROUNDS = 3
+#: Strides per tile where nothing else is said: tiles of 4 spacings every 0.75 spacings.
+TILE_STRIDES = 16 / 3
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,7 @@ def map_grains(
         symmetry=symmetry,
         min_misorientation_deg=min_misorientation_deg,
         min_tiles=max(1, round(min_area_px / stride**2)),
+        tile_strides=tile / stride,
     )
 
 
@@ -155,6 +162,7 @@ def label_grains(
     symmetry: int | None = None,
     min_misorientation_deg: float = 4.0,
     min_tiles: int = 16,
+    tile_strides: float = TILE_STRIDES,
 ) -> GrainMap:
     """Partition a tile grid into grains by misorientation.
 
@@ -176,6 +184,8 @@ def label_grains(
         Neighbouring regions less than this apart along their boundary are one grain.
     min_tiles
         Smaller grains are given to the most similar neighbour.
+    tile_strides
+        Edge of the tiles of ``profile`` in strides.
 
     Returns
     -------
@@ -198,11 +208,10 @@ def label_grains(
     if valid is not None:
         usable &= valid
     coarse_waves = angular_harmonics(profile, angles_deg)
-    fine_waves = angular_harmonics(fine, angles_deg)
-    found = symmetry or find_symmetry(coarse_waves[usable])
-    orders = symmetric_orders(found)
-    coarse = _features(coarse_waves, orders)
-    detail = _features(fine_waves, orders)
+    found = symmetry or _symmetry_of(coarse_waves, usable, tile_strides)
+    lattice = _Lattice(found, symmetric_orders(found), tile_strides)
+    coarse = _features(coarse_waves, lattice.orders)
+    detail = _features(angular_harmonics(fine, angles_deg), lattice.orders)
     labels = regions.merge_by_cost(
         regions.initial_regions(coarse, usable), coarse, cost=_MERGE_COST
     )
@@ -210,17 +219,16 @@ def label_grains(
         labels = regions.refine_boundaries(
             labels,
             detail,
-            core_depth=_CORE_DEPTH,
+            core_depth=_CORE * tile_strides,
             min_core_tiles=_MIN_CORE_TILES,
             boundary_cost=_BOUNDARY_COST,
         )
         labels = regions.split_disconnected(labels)
         labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
-        early = _EARLY_SHARE * min_misorientation_deg
-        labels = _join_similar(labels, coarse, orders, found, early)
+        labels = _join_similar(labels, coarse, lattice, _EARLY_SHARE * min_misorientation_deg)
     labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
-    labels = _join_similar(labels, coarse, orders, found, min_misorientation_deg)
-    return _describe(labels, coarse, orders, found)
+    labels = _join_similar(labels, coarse, lattice, min_misorientation_deg)
+    return _describe(labels, coarse, lattice)
 
 
 def describe_grains(
@@ -229,6 +237,7 @@ def describe_grains(
     angles_deg: ArrayLike,
     *,
     symmetry: int | None = None,
+    tile_strides: float = TILE_STRIDES,
 ) -> GrainMap:
     """Orientation, confidence and boundaries of grains that were found in another way.
 
@@ -242,12 +251,32 @@ def describe_grains(
         Projection angles, evenly spaced over 180 degrees.
     symmetry
         2, 4 or 6; found from the profiles by default.
+    tile_strides
+        Edge of a tile in strides.
+
+    Returns
+    -------
+    GrainMap
     """
     waves = angular_harmonics(profile, angles_deg)
-    usable = np.isfinite(profile).all(axis=-1)
-    found = symmetry or find_symmetry(waves[usable])
-    orders = symmetric_orders(found)
-    return _describe(regions.renumber(labels), _features(waves, orders), orders, found)
+    found = symmetry or _symmetry_of(waves, np.isfinite(profile).all(axis=-1), tile_strides)
+    lattice = _Lattice(found, symmetric_orders(found), tile_strides)
+    return _describe(regions.renumber(labels), _features(waves, lattice.orders), lattice)
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """What is known of the lattice: symmetry, its harmonics, and the edge of a tile in strides."""
+
+    symmetry: int
+    orders: NDArray[np.int64]
+    tile_strides: float
+
+
+def _symmetry_of(
+    waves: NDArray[np.complexfloating], usable: NDArray[np.bool_], tile_strides: float
+) -> int:
+    return find_symmetry(waves, usable, tile_strides=max(1, round(tile_strides)))
 
 
 def _features(
@@ -267,52 +296,64 @@ def _boundary_misorientation(
     labels: NDArray[np.int32],
     features: NDArray[np.float32],
     pairs: NDArray[np.int64],
-    orders: NDArray[np.int64],
-    symmetry: int,
+    lattice: _Lattice,
 ) -> NDArray[np.float64]:
     """Misorientation of the two sides of every boundary [deg]."""
     if len(pairs) == 0:
         return np.zeros(0)
     sides = _waves(
         regions.means_near_boundary(
-            labels, features, pairs, reach=_REACH_STRIDES, skip=_SKIP_STRIDES
+            labels,
+            features,
+            pairs,
+            reach=_REACH * lattice.tile_strides,
+            skip=_SKIP * lattice.tile_strides,
         )
     )
-    limit = 180.0 / symmetry
-    return np.abs(rotation_between(sides[:, 0], sides[:, 1], orders=orders, limit_deg=limit))
+    return _apart(sides[:, 0], sides[:, 1], lattice)
+
+
+def _apart(
+    a: NDArray[np.complexfloating], b: NDArray[np.complexfloating], lattice: _Lattice
+) -> NDArray[np.float64]:
+    limit = 180.0 / lattice.symmetry
+    return np.abs(rotation_between(a, b, orders=lattice.orders, limit_deg=limit))
 
 
 def _join_similar(
     labels: NDArray[np.int32],
     features: NDArray[np.float32],
-    orders: NDArray[np.int64],
-    symmetry: int,
+    lattice: _Lattice,
     threshold_deg: float,
 ) -> NDArray[np.int32]:
+    """Join neighbours that differ by less than the threshold along their common boundary."""
     pairs, _ = regions.neighbour_pairs(labels)
-    apart = _boundary_misorientation(labels, features, pairs, orders, symmetry)
+    mean = _waves(regions.region_means(labels, features))
+    far = _apart(mean[pairs[:, 0]], mean[pairs[:, 1]], lattice)
+    pairs = pairs[far < threshold_deg + _MOST_BENDING_DEG]
+    apart = _boundary_misorientation(labels, features, pairs, lattice)
     return regions.join(labels, pairs[apart < threshold_deg])
 
 
 def _describe(
-    labels: NDArray[np.int32],
-    features: NDArray[np.float32],
-    orders: NDArray[np.int64],
-    symmetry: int,
+    labels: NDArray[np.int32], features: NDArray[np.float32], lattice: _Lattice
 ) -> GrainMap:
     """Orientation, confidence and boundaries of finished grains."""
-    period = 360.0 / symmetry
+    period = 360.0 / lattice.symmetry
+    smoothing = _SMOOTHING * lattice.tile_strides
     mean = _waves(regions.region_means(labels, features))
-    grain_orientation = profile_orientation(mean, orders=orders, symmetry=symmetry)
+    grain_orientation = profile_orientation(mean, orders=lattice.orders, symmetry=lattice.symmetry)
     orientation = np.full(labels.shape, np.nan, np.float32)
     confidence = np.zeros(labels.shape, np.float32)
     for k, box in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[box] == k
         own = np.where(inside[..., None], features[box], 0)
-        weight = ndimage.gaussian_filter(inside.astype(np.float32), _SMOOTHING_STRIDES)
-        smooth = ndimage.gaussian_filter(own, (_SMOOTHING_STRIDES, _SMOOTHING_STRIDES, 0))
+        weight = ndimage.gaussian_filter(inside.astype(np.float32), smoothing)
+        smooth = ndimage.gaussian_filter(own, (smoothing, smoothing, 0))
         local = _waves(smooth[inside] / np.maximum(weight[inside], 1e-6)[:, None])
-        turn = rotation_between(local, mean[k], orders=orders, limit_deg=min(15.0, period / 2))
+        turn = rotation_between(
+            local, mean[k], orders=lattice.orders, limit_deg=min(15.0, period / 2)
+        )
         orientation[box][inside] = (grain_orientation[k] + turn) % period
         tile = _waves(own[inside])
         product = (tile * np.conj(mean[k])).real.sum(axis=-1)
@@ -323,11 +364,9 @@ def _describe(
         grain=labels,
         orientation_deg=orientation,
         confidence=confidence,
-        symmetry=symmetry,
+        symmetry=lattice.symmetry,
         grain_orientation_deg=grain_orientation[1:],
         boundary_pairs=pairs.astype(np.int32),
-        boundary_misorientation_deg=_boundary_misorientation(
-            labels, features, pairs, orders, symmetry
-        ),
+        boundary_misorientation_deg=_boundary_misorientation(labels, features, pairs, lattice),
         boundary_tiles=lengths,
     )
