@@ -235,34 +235,26 @@ def status(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=store_url)
-    for column in (
-        "group",
-        "state",
-        "blocks",
-        "rows",
-        "failed",
-        "left out",
-        "size",
-        "digest",
-        "finished",
-    ):
-        table.add_column(
-            column, justify="right" if column in ("rows", "size", "blocks") else "left"
-        )
+    columns = ("group", "state", "blocks", "rows", "failed", "left out", "size", "digest", "when")
+    view = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        left = column in ("group", "state", "digest", "when")
+        view.add_column(column, justify="left" if left else "right", no_wrap=True)
     for row in rows:
-        table.add_row(
+        view.add_row(
             row["group"],
-            "complete" if row["complete"] else "incomplete",
+            "complete" if row["complete"] else "partial",
             f"{row['blocks_done']}/{row['blocks']}",
             str(row["rows"]),
             str(row["failed"]),
             str(row["left_out"]),
             _size(row["bytes"]),
-            row["digest"],
-            row["finished"],
+            row["digest"][:7],
+            row["finished"][5:16].replace("T", " "),
         )
-    Console().print(table)
+    _say(store_url)
+    # A table that is cut says less than one that wraps in a narrow window.
+    Console(width=max(Console().width, 100)).print(view)
 
 
 @app.command()
