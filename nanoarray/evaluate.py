@@ -84,7 +84,8 @@ def merge_small_misorientation(
     grain
         Labels ``(height, width)``, 1..n; 0 is no grain.
     orientation_deg
-        Orientation of grains 1..n.
+        Orientation of grains 1..n, or of every pixel ``(height, width)``: then neighbours differ by
+        the mean of their difference along the common boundary.
     symmetry
         Symmetry of the lattice.
     threshold_deg
@@ -102,10 +103,15 @@ def merge_small_misorientation(
     """
     angle = np.asarray(orientation_deg, float)
     count = int(grain.max(initial=0))
-    if count > angle.size:
-        raise InputError(f"the labels reach {count} but there are {angle.size} orientations")
-    pairs = neighbour_pairs(grain)
-    close = misorientation_deg(angle[pairs[:, 0] - 1], angle[pairs[:, 1] - 1], symmetry=symmetry)
+    if angle.ndim == 2:
+        _same_shape(grain, angle)
+        pairs, close = _boundary_misorientation(grain, angle, symmetry)
+    else:
+        if count > angle.size:
+            raise InputError(f"the labels reach {count} but there are {angle.size} orientations")
+        pairs = neighbour_pairs(grain)
+        a, b = angle[pairs[:, 0] - 1], angle[pairs[:, 1] - 1]
+        close = misorientation_deg(a, b, symmetry=symmetry)
     pairs = pairs[close < threshold_deg] - 1
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, component = connected_components(graph, directed=False)
@@ -114,6 +120,30 @@ def merge_small_misorientation(
     compact = np.zeros(count + 1, np.int32)
     compact[present] = np.arange(1, present.size + 1)
     return compact[merged]
+
+
+def _boundary_misorientation(
+    grain: Labels, angle: NDArray[np.floating], symmetry: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs of neighbours and how much they differ on average along their boundary."""
+    names, turns = [], []
+    for here, there in (
+        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
+        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
+    ):
+        a, b = grain[here], grain[there]
+        touch = (a != b) & (a > 0) & (b > 0)
+        low, high = np.minimum(a, b)[touch], np.maximum(a, b)[touch]
+        sign = np.where(a[touch] == low, 1, -1)
+        names.append(np.stack([low, high], axis=1).astype(np.int64))
+        turns.append(sign * (angle[here][touch] - angle[there][touch]))
+    pairs, index = np.unique(np.concatenate(names), axis=0, return_inverse=True)
+    # Differences are known modulo the period: average them on the circle.
+    wave = np.exp(1j * np.deg2rad(np.concatenate(turns)) * symmetry)
+    total = np.bincount(index.ravel(), wave.real, len(pairs)) + 1j * np.bincount(
+        index.ravel(), wave.imag, len(pairs)
+    )
+    return pairs, np.abs(np.rad2deg(np.angle(total))) / symmetry
 
 
 def neighbour_pairs(grain: Labels) -> NDArray[np.int64]:
@@ -292,6 +322,7 @@ def evaluate_grain_map(
     truth_symmetry: int,
     grain: Labels,
     orientation_deg: NDArray[np.floating],
+    symmetry: int,
     stride_px: int,
     truth_merge_orientation_deg: ArrayLike | None = None,
     truth_merge_symmetry: int | None = None,
@@ -306,9 +337,10 @@ def evaluate_grain_map(
     truth_grain
         True labels ``(height, width)``, 0 inside pores.
     truth_orientation_deg, truth_symmetry
-        Orientation of true grains 1..n as seen in the image, and its symmetry.
-    grain, orientation_deg
-        Found labels and orientations ``(tile_y, tile_x)`` on the full-coverage grid.
+        Orientation of true grains 1..n, or of every pixel, as seen in the image, and its symmetry.
+    grain, orientation_deg, symmetry
+        Found labels and orientations ``(tile_y, tile_x)`` on the full-coverage grid, and the
+        symmetry found: orientations are compared modulo the smaller period of the two.
     stride_px
         Distance of tile centres.
     truth_merge_orientation_deg, truth_merge_symmetry
@@ -333,7 +365,9 @@ def evaluate_grain_map(
     height, width = truth_grain.shape
     size = {"stride_px": stride_px, "height_px": height, "width_px": width}
     found = np.where(truth_grain > 0, tiles_to_pixels(grain, **size), 0)
-    seen = np.concatenate([[np.nan], np.asarray(truth_orientation_deg, float)])[truth_grain]
+    true_angle = np.asarray(truth_orientation_deg, float)
+    if true_angle.ndim == 1:
+        true_angle = np.concatenate([[np.nan], true_angle])[truth_grain]
     angle = np.where(found > 0, tiles_to_pixels(orientation_deg, **size), np.nan)
     if truth_merge_orientation_deg is None:
         truth_merge_orientation_deg = truth_orientation_deg
@@ -345,7 +379,7 @@ def evaluate_grain_map(
     )
     match = match_grains(truth, found, min_area_px=min_area_px, iou=iou)
     recovered = match["found_label"] > 0
-    error = misorientation_deg(seen, angle, symmetry=truth_symmetry)
+    error = misorientation_deg(true_angle, angle, symmetry=max(truth_symmetry, symmetry))
     by_grain = [
         float(np.nanmedian(error[(truth == t) & (found == f)]))
         for t, f in zip(

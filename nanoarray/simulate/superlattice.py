@@ -62,6 +62,9 @@ class SimulatedPolycrystal:
     lattice_orientation_deg
         The same in the plane of the sample (differs when the sample is tilted), in
         [0, 360 / lattice_symmetry).
+    local_orientation_deg, local_lattice_orientation_deg
+        The two orientations at every pixel, ``(height, width)`` float32; NaN inside pores. They
+        differ from those of the grain where its lattice is bent.
     symmetry
         Symmetry of what is seen: 4, 6, or 2 for an oblique or tilted lattice.
     lattice_symmetry
@@ -74,6 +77,8 @@ class SimulatedPolycrystal:
     grain: NDArray[np.int32]
     orientation_deg: NDArray[np.float64]
     lattice_orientation_deg: NDArray[np.float64]
+    local_orientation_deg: NDArray[np.float32]
+    local_lattice_orientation_deg: NDArray[np.float32]
     symmetry: int
     lattice_symmetry: int
     parameters: dict[str, object]
@@ -174,11 +179,20 @@ def simulate_polycrystal(
         _cut_pores(scene, grain, pore_count, radius, rng)
     image = _record(scene, noise, line_noise, background, rng)
     seen, seen_symmetry = _seen_orientation(angle, lattice, tilt_deg)
+    local = _local_orientation(grain, centroids, angle, bend, tilt_deg)
+    # Directions are seen through a table: tilting bends the scale of angles.
+    table = np.linspace(0, 360.0 / symmetry, 3601)
+    nearest = np.nan_to_num(local % (360.0 / symmetry)) * (3600 * symmetry / 360.0)
+    local_seen = _seen_orientation(table, lattice, tilt_deg)[0][np.rint(nearest).astype(np.int64)]
+    if tilt_deg == 0:
+        local_seen = local % (360.0 / symmetry)
     return SimulatedPolycrystal(
         image=image,
         grain=grain,
         orientation_deg=seen,
         lattice_orientation_deg=angle,
+        local_orientation_deg=np.where(grain > 0, local_seen, np.nan).astype(np.float32),
+        local_lattice_orientation_deg=(local % (360.0 / symmetry)).astype(np.float32),
         symmetry=seen_symmetry,
         lattice_symmetry=symmetry,
         parameters=parameters,
@@ -384,6 +398,22 @@ def _record(
     if noise > 0:
         image += noise * rng.standard_normal(image.shape, dtype=np.float32)
     return np.clip(np.rint(_BASE_GREY + _BEAD_GREY * image), 0, 255).astype(np.uint8)
+
+
+def _local_orientation(
+    grain: NDArray[np.int32],
+    centroids: NDArray[np.float64],
+    angle: NDArray[np.float64],
+    bend: NDArray[np.complex128],
+    tilt_deg: float,
+) -> NDArray[np.float64]:
+    """Orientation in the plane of the sample at every pixel [deg]; NaN where grain is 0."""
+    rows, columns = grain.shape
+    index = np.maximum(grain - 1, 0)
+    up = (centroids[:, 0][index] - np.arange(rows)[:, None]) / np.cos(np.deg2rad(tilt_deg))
+    right = np.arange(columns)[None, :] - centroids[:, 1][index]
+    turn = bend.imag[index] * right + bend.real[index] * up
+    return np.where(grain > 0, angle[index] + np.rad2deg(turn), np.nan)
 
 
 def _seen_orientation(
