@@ -15,7 +15,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 RUN: Final = 8
-WIDE_RUN: Final = 32
+WIDE_RUN: Final = 48
 _WIDE_PART: Final = 16
 
 
@@ -67,6 +67,7 @@ def subtract_run(
 def weighted_runs(
     typing_context: Any,
     target: Any,
+    at: Any,
     source: Any,
     base: Any,
     offsets: Any,
@@ -74,10 +75,10 @@ def weighted_runs(
     low: Any,
     high: Any,
 ) -> Any:
-    """``target[:WIDE_RUN] = sum of weights[e] * source[base + offsets[e] :][:WIDE_RUN]``.
+    """``target[at:][:WIDE_RUN] += sum of weights[e] * source[base + offsets[e] :][:WIDE_RUN]``.
 
-    The sum is over ``low <= e < high``. `target`, `source` and `weights` are contiguous float32,
-    `offsets` contiguous int32; `base`, `low` and `high` are int64. The sums stay in registers.
+    The sum is over ``low <= e < high`` and stays in registers. `target`, `source` and `weights` are
+    contiguous float32, `offsets` contiguous int32; the other arguments are int64.
     """
     del typing_context
     _need_vectors(types.float32, target, source, weights)
@@ -87,17 +88,21 @@ def weighted_runs(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target_data, source_data, offset_data, weight_data = (
-            _data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 3, 4)
+            _data(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4, 5)
         )
-        start = builder.gep(source_data, [arguments[2]])
-        zero = ir.Constant(vector, [0.0] * _WIDE_PART)
+        start = builder.gep(source_data, [arguments[3]])
         undefined = ir.Constant(vector, ir.Undefined)
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), _WIDE_PART), [0] * _WIDE_PART)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(parts)]
-        for total in sums:
-            builder.store(zero, total)
+        places = []
+        for part in range(parts):
+            index = builder.add(arguments[1], ir.Constant(ir.IntType(64), part * _WIDE_PART))
+            places.append(builder.bitcast(builder.gep(target_data, [index]), vector.as_pointer()))
+        sums = []
+        for place in places:
+            sums.append(cgutils.alloca_once(builder, vector))
+            builder.store(builder.load(place, align=4), sums[-1])
         with cgutils.for_range_slice(
-            builder, arguments[5], arguments[6], ir.Constant(ir.IntType(64), 1)
+            builder, arguments[6], arguments[7], ir.Constant(ir.IntType(64), 1)
         ) as (entry, _):
             offset = builder.sext(builder.load(builder.gep(offset_data, [entry])), ir.IntType(64))
             weight = builder.load(builder.gep(weight_data, [entry]))
@@ -111,9 +116,8 @@ def weighted_runs(
                 builder.store(
                     builder.fadd(builder.load(total), product, flags=("contract",)), total
                 )
-        for part, total in enumerate(sums):
-            place = builder.gep(target_data, [ir.Constant(ir.IntType(64), part * _WIDE_PART)])
-            builder.store(builder.load(total), builder.bitcast(place, vector.as_pointer()), align=4)
+        for place, total in zip(places, sums, strict=True):
+            builder.store(builder.load(total), place, align=4)
         return context.get_dummy_value()
 
-    return types.none(target, source, base, offsets, weights, low, high), generate
+    return types.none(target, at, source, base, offsets, weights, low, high), generate
