@@ -121,6 +121,11 @@ def cells_of(maps: xr.Dataset, picture: Picture) -> Cells:
     where they are known, otherwise the stride is the distance of the centres and the coordinates
     are the image's own pixels.
     """
+    if "image" in maps.dims:
+        raise InputError(
+            f"expected the maps of one image, found {maps.sizes['image']}: choose one, as "
+            "grain_maps.isel(image=0)"
+        )
     common = float(maps["common_pixel_size"]) if "common_pixel_size" in maps else math.nan
     resampled = math.isfinite(common) and math.isfinite(picture.pixel_size_nm)
     scale = common / picture.pixel_size_nm if resampled else 1.0
@@ -243,15 +248,16 @@ def draw_micrograph(ax: Axes, picture: Picture) -> None:
     )
 
 
-def draw_scale_bar(ax: Axes, picture: Picture, *, size: float = 1.0) -> None:
+def draw_scale_bar(ax: Axes, picture: Picture, *, size: float = 1.4, font_pt: float = 14.5) -> None:
     """Draw a scale bar with its length at the lower left, on a dark ground.
 
-    ``size`` is for axes smaller than a field: 2 makes the bar twice as thick.
+    ``size`` is the thickness of the bar in percent of the field's width, and ``font_pt`` has to
+    fit to it: axes smaller than a field need a thicker bar.
     """
     length, label = scale_bar_length(picture.width_px, picture.pixel_size_nm)
     unit = size * picture.width_px / 100.0
-    left = 3.5 * unit
-    bottom = picture.height_px - 0.5 - 3.5 * unit
+    left = 2.6 * unit
+    bottom = picture.height_px - 0.5 - 2.6 * unit
     # The ground is as wide as the label when the bar is short.
     room = max(length, 2.2 * unit * len(label))
     ax.add_patch(
@@ -268,9 +274,9 @@ def draw_scale_bar(ax: Axes, picture: Picture, *, size: float = 1.0) -> None:
     )
     ax.add_patch(
         Rectangle(
-            (left + (room - length) / 2, bottom - 0.9 * unit),
+            (left + (room - length) / 2, bottom - unit),
             length,
-            0.9 * unit,
+            unit,
             facecolor="white",
             edgecolor="none",
             zorder=21,
@@ -278,10 +284,10 @@ def draw_scale_bar(ax: Axes, picture: Picture, *, size: float = 1.0) -> None:
     )
     ax.text(
         left + room / 2,
-        bottom - 1.7 * unit,
+        bottom - 1.8 * unit,
         label,
         color="white",
-        fontsize=11 / size**0.25,
+        fontsize=font_pt,
         ha="center",
         va="bottom",
         zorder=21,

@@ -20,6 +20,7 @@ from nanoarray.report.text_tables import number
 from nanoarray.report.tiles import plot_tile
 
 _CARD_WIDTH_PX = 760
+_GROUPS = ("images", "prepared", "tiles", "tile_clusters", "grain_maps")
 _SHOWN_TAGS = ("sample", "temperature", "pressure", "synthesis_method")
 
 
@@ -45,9 +46,15 @@ class Card:
     notes: tuple[str, ...]
 
 
-def image_cards(contents: Contents, positions: Sequence[int]) -> list[Card]:
+def open_groups(contents: Contents) -> dict[str, xr.Dataset]:
+    """Every group along ``image``, lazily."""
+    return {name: contents.open(name) for name in contents.records if name in _GROUPS}
+
+
+def image_cards(
+    contents: Contents, groups: dict[str, xr.Dataset], positions: Sequence[int]
+) -> list[Card]:
     """A card for each of the images at these positions."""
-    groups = {name: contents.open(name) for name in ("images", *contents.records)}
     lost = {str(k): str(v) for k, v in contents.left_out.set_index("image")["reason"].items()}
     return [_card(contents, groups, i, lost) for i in positions]
 
@@ -155,9 +162,8 @@ def svg_panel(figure: Figure, alt: str, caption: str) -> Panel:
 # --- one image in detail ----------------------------------------------------------------------
 
 
-def detail_panels(contents: Contents, i: int) -> list[Panel]:
+def detail_panels(contents: Contents, groups: dict[str, xr.Dataset], i: int) -> list[Panel]:
     """One tile with its sinogram, the clusters, and the boundaries of an image."""
-    groups = {name: contents.open(name) for name in contents.records}
     image = groups["images"].isel(image=i)
     name = str(contents.images["image"].iloc[i])
     maps = _row(groups, "grain_maps", i)

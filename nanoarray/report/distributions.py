@@ -14,7 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nanoarray.errors import InputError
-from nanoarray.report.style import CATEGORIES, FAINT, condition_title, figure_style, new_figure
+from nanoarray.report.style import (
+    CATEGORIES,
+    FAINT,
+    condition_title,
+    figure_style,
+    margins,
+    new_figure,
+)
 from nanoarray.superlattice.cohort import EdgeRule
 from nanoarray.superlattice.statistics import ConditionSizes, sizes_by_condition
 
@@ -73,9 +80,16 @@ def plot_size_distributions(
     everything = np.concatenate([p.size for p in parts]) if parts else np.zeros(0)
     columns = 1 if len(parts) < 2 else 2
     rows = max(1, -(-len(parts) // columns))
+    width, height = 4.7 * columns, 0.45 + 1.95 * rows
     with figure_style():
-        figure = new_figure(4.7 * columns, 0.7 + 1.85 * rows, layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
+        figure = new_figure(width, height)
+        axes = figure.subplots(
+            rows,
+            columns,
+            sharex=True,
+            squeeze=False,
+            gridspec_kw={**margins(width, height, top=0.75), "hspace": 0.5, "wspace": 0.17},
+        )
         if everything.size == 0:
             for ax in axes.ravel():
                 ax.set_axis_off()
@@ -99,7 +113,7 @@ def plot_size_distributions(
             if shown.size:
                 shown[-1].set_xlabel(f"{quantity.replace('_', ' ')} of a grain / {unit}")
                 shown[-1].tick_params(labelbottom=True)
-        figure.legend(*_legend(), loc="outside upper right", ncols=3, fontsize=8)
+        figure.legend(*_legend(), loc="upper right", ncols=3, fontsize=8)
     return figure
 
 
@@ -128,7 +142,9 @@ def _bins(size: FloatArray) -> FloatArray:
         low, high = low - 0.5, high + 0.5
     width = 3.49 * max(float(np.log(size).std()), 1e-6) / size.size ** (1 / 3)
     count = int(np.clip(np.ceil((high - low) / width), 8, 40))
-    return np.exp(np.linspace(low, high, count + 1))
+    step = (high - low) / count
+    # An empty bin on either side shows where the fitted curves go.
+    return np.exp(np.linspace(low - step, high + step, count + 3))
 
 
 def _draw_distribution(ax: Axes, part: SizeDistribution, bins: FloatArray) -> None:

@@ -115,7 +115,7 @@ def plot_clusters(
         )
         if labels:
             regions = _regions(cluster + 1)
-            smallest = max(12, cluster.size // 400)
+            smallest = max(12, cluster.size // 150)
             names = {int(r): str(cluster[regions == r][0]) for r in np.unique(regions[regions > 0])}
             _write_labels(ax, regions, cells.edges_y, cells.edges_x, names=names, smallest=smallest)
         draw_scale_bar(ax, picture)

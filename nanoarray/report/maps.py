@@ -152,11 +152,11 @@ def _draw_key(ax: Axes, symmetry: int) -> None:
     ax.set_axis_off()
     ax.set_xlim(-1.55, 1.55)
     ax.set_ylim(-2.3, 1.5)
-    step = 2.0
+    step = 4.0
     for angle in np.arange(0.0, 360.0, step):
         colour = tuple(orientation_colours(angle + step / 2, symmetry=symmetry))
         # A little overlap, or the page shows through between the wedges.
-        ax.add_patch(Wedge((0, 0), 1.0, angle, angle + step + 0.4, width=0.45, color=colour, lw=0))
+        ax.add_patch(Wedge((0, 0), 1.0, angle, angle + step + 0.6, width=0.45, color=colour, lw=0))
     for angle in range(0, 360, 45):
         x, y = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         if angle <= 180:

@@ -17,6 +17,7 @@ from nanoarray.report.style import (
     condition_title,
     figure_style,
     is_missing,
+    margins,
     new_figure,
     number_text,
     plain_text,
@@ -67,10 +68,10 @@ def plot_condition_means(
     series = statistics.groupby(by, dropna=False, sort=True) if by else [((), statistics)]
     groups = [(key if isinstance(key, tuple) else (key,), frame) for key, frame in series]
     span = max(places.values()) - min(places.values()) if places else 0.0
-    step = 0.022 * (span if span > 0 else 1.0)
+    step = 0.035 * (span if span > 0 else 1.0)
     with figure_style():
-        figure = new_figure(5.4, 3.5, layout="constrained")
-        ax = figure.add_subplot()
+        figure = new_figure(5.4, 3.5)
+        ax = figure.subplots()
         handles, names = [], []
         for k, (key, frame) in enumerate(groups):
             shift = (k - (len(groups) - 1) / 2) * step
@@ -83,7 +84,8 @@ def plot_condition_means(
                 )
             handles.append(_draw_means(ax, frame, x, value, places, shift, colour, marker))
             names.append(condition_title(tags) if by else "mean")
-        _finish_means(ax, x, value, places)
+        turned = _finish_means(ax, x, value, places)
+        figure.subplots_adjust(**margins(5.4, 3.5, bottom=1.2 if turned else 0.5))
         if by:
             legend = ax.legend(handles, names, fontsize=8, loc="best")
             for text in legend.get_texts():
@@ -193,12 +195,13 @@ def _draw_means(
     )
 
 
-def _finish_means(ax: Axes, x: str, value: str, places: Mapping[Any, float]) -> None:
+def _finish_means(ax: Axes, x: str, value: str, places: Mapping[Any, float]) -> bool:
+    """Ticks, labels and limits; tells whether the tick labels are long and stand aslant."""
     numeric = all(isinstance(v, int | float | np.number) for v in places if v is not None)
     ticks = list(places.values())
     labels = ["unknown" if v is None else plain_text(number_text(v), limit=24) for v in places]
+    turned = not numeric and (len(ticks) > 4 or max(map(len, labels), default=0) > 16)
     if len(ticks) <= 12 or not numeric:
-        turned = not numeric and len(ticks) > 4
         ax.set_xticks(
             ticks,
             labels,
@@ -216,3 +219,4 @@ def _finish_means(ax: Axes, x: str, value: str, places: Mapping[Any, float]) -> 
         ax.set_xlim(ticks[0] - 1, ticks[0] + 1)
     else:
         ax.margins(x=0.1)
+    return turned

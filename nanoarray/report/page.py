@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import nanoarray
@@ -15,7 +16,7 @@ from nanoarray.archive.provenance import now
 from nanoarray.errors import InputError
 from nanoarray.pipeline import STAGES
 from nanoarray.report import text_tables
-from nanoarray.report.cards import Card, Panel, detail_panels, image_cards, svg_panel
+from nanoarray.report.cards import Card, Panel, detail_panels, image_cards, open_groups, svg_panel
 from nanoarray.report.contents import (
     Contents,
     choose_images,
@@ -90,7 +91,8 @@ def render(contents: Contents, *, image_count: int = 12) -> str:
     )
     environment.filters["number"] = number
     positions = choose_images(contents, image_count)
-    cards = image_cards(contents, positions)
+    groups = open_groups(contents)
+    cards = image_cards(contents, groups, positions)
     listed, unlisted = frame_rows(contents.left_out, MAX_LISTED)
     warned, unwarned = _warned_images(contents)
     return environment.get_template("report.html.j2").render(
@@ -114,7 +116,7 @@ def render(contents: Contents, *, image_count: int = 12) -> str:
         image_total=len(contents.images),
         cards=cards,
         keys=_keys(cards),
-        detail=_detail(contents, positions),
+        detail=_detail(contents, groups, positions),
         distributions=_distributions(contents),
         means=_means(contents),
         statistics=text_tables.statistics_tables(contents),
@@ -237,10 +239,12 @@ def _keys(cards: Sequence[Card]) -> dict[int, str]:
     }
 
 
-def _detail(contents: Contents, positions: Sequence[int]) -> tuple[str, list[Panel]]:
+def _detail(
+    contents: Contents, groups: dict[str, xr.Dataset], positions: Sequence[int]
+) -> tuple[str, list[Panel]]:
     """One image in detail: the first of those shown that has tiles."""
     for i in positions:
-        panels = detail_panels(contents, i)
+        panels = detail_panels(contents, groups, i)
         if panels:
             return str(contents.images["image"].iloc[i]), panels
     return "", []

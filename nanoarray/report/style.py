@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -160,13 +160,32 @@ def scale_bar_length(
     return length / pixel_size_nm, label
 
 
-def new_figure(
-    width_inch: float, height_inch: float, *, layout: Literal["constrained"] | None = None
-) -> Figure:
+def new_figure(width_inch: float, height_inch: float) -> Figure:
     """An empty figure with an Agg canvas, outside pyplot."""
-    figure = Figure(figsize=(width_inch, height_inch), layout=layout)
+    figure = Figure(figsize=(width_inch, height_inch))
     FigureCanvasAgg(figure)
     return figure
+
+
+def margins(
+    width_inch: float,
+    height_inch: float,
+    *,
+    left: float = 0.68,
+    right: float = 0.15,
+    bottom: float = 0.5,
+    top: float = 0.15,
+) -> dict[str, float]:
+    """Margins in inches as the fractions that a grid of axes takes.
+
+    Fixed margins, because a layout that is solved for costs more than all of the drawing.
+    """
+    return {
+        "left": left / width_inch,
+        "right": 1.0 - right / width_inch,
+        "bottom": bottom / height_inch,
+        "top": 1.0 - top / height_inch,
+    }
 
 
 def figure_style() -> Any:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from nanoarray.errors import InputError
 from nanoarray.report.canvas import Picture, draw_micrograph, draw_scale_bar
-from nanoarray.report.style import CATEGORIES, FAINT, figure_style, new_figure
+from nanoarray.report.style import CATEGORIES, FAINT, figure_style, margins, new_figure
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -65,8 +65,16 @@ def plot_tile(
             raise InputError(f"{name} has shape {values.shape}, angles_deg {angles.shape}")
     marks = _row_angles(orientation_deg, symmetry)
     with figure_style():
-        figure = new_figure(9.6, 3.6, layout="constrained")
-        grid = figure.add_gridspec(2, 2, width_ratios=[1, 2.1], height_ratios=[1.15, 1])
+        figure = new_figure(9.6, 3.6)
+        grid = figure.add_gridspec(
+            2,
+            2,
+            width_ratios=[1, 2.1],
+            height_ratios=[1.15, 1],
+            hspace=0.32,
+            wspace=0.2,
+            **margins(9.6, 3.6, left=0.15, top=0.3),
+        )
         left = figure.add_subplot(grid[:, 0])
         upper = figure.add_subplot(grid[0, 1])
         lower = figure.add_subplot(grid[1, 1], sharex=upper)
@@ -109,7 +117,7 @@ def _draw_tile(ax: Axes, picture: Picture) -> None:
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.set_title("tile")
-    draw_scale_bar(ax, picture, size=2.0)
+    draw_scale_bar(ax, picture, size=2.0, font_pt=9)
 
 
 def _draw_sinogram(
