@@ -107,9 +107,8 @@ def boundary_length(
     height, width = padded.shape
     angle = np.array([np.arctan2(dy, dx) for dy, dx in _CROFTON_STEPS])
     wrapped = np.concatenate([[angle[-1] - np.pi], angle, [angle[0] + np.pi]])
-    share = (
-        wrapped[2:] - wrapped[:-2]
-    ) / 2.0  # radians that a direction stands for; they sum to pi
+    # Radians that each direction stands for; they sum to pi.
+    share = (wrapped[2:] - wrapped[:-2]) / 2.0
     length = np.zeros(size)
     for (dy, dx), weight in zip(_CROFTON_STEPS, share, strict=True):
         here = padded[: height - dy, max(0, -dx) : width - max(0, dx)]
