@@ -111,6 +111,9 @@ def simulate_archive_image(
         orientation_gradient_deg=1.0,
         pore_count=2,
         size_spread=0.3,
+        # Neighbours of one orientation would be one grain, and larger than the condition's.
+        min_misorientation_deg=8.0,
+        margin_px=2.0 * float(np.sqrt(area_px)),
         seed=spec.seed,
         **NOISE_LEVELS[spec.noise_level],
     )

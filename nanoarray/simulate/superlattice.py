@@ -101,6 +101,7 @@ def simulate_polycrystal(
     pore_count: int = 0,
     min_misorientation_deg: float = 0.0,
     size_spread: float = 0.0,
+    margin_px: float = 0.0,
     seed: int = 0,
 ) -> SimulatedPolycrystal:
     """Simulate one micrograph of a superlattice polycrystal.
@@ -135,6 +136,10 @@ def simulate_polycrystal(
     size_spread
         Standard deviation of the weights of the tessellation in mean grain radii; larger values
         spread the grain sizes.
+    margin_px
+        The tessellation reaches this far beyond the field, at the same number of seeds per area:
+        the edge then cuts grains as it does in a micrograph of a larger sample, and the number of
+        grains seen varies. With 0 all `grain_count` seeds are in the field.
     seed
         Seed of everything random.
 
@@ -159,9 +164,11 @@ def simulate_polycrystal(
         raise InputError(f"tilt_deg is {tilt_deg}: it must be between 0 and 75")
     rng = np.random.default_rng(seed)
     radius = np.sqrt(height_px * width_px / (np.pi * grain_count))
-    centre_y = rng.uniform(0, height_px, grain_count)
-    centre_x = rng.uniform(0, width_px, grain_count)
-    weight = (size_spread * radius * rng.standard_normal(grain_count)) * radius
+    around = (height_px + 2 * margin_px) * (width_px + 2 * margin_px) / (height_px * width_px)
+    seeds = round(grain_count * around)
+    centre_y = rng.uniform(-margin_px, height_px + margin_px, seeds)
+    centre_x = rng.uniform(-margin_px, width_px + margin_px, seeds)
+    weight = (size_spread * radius * rng.standard_normal(seeds)) * radius
     grain = _tessellate(height_px, width_px, centre_y, centre_x, weight)
     grain = _renumber(grain)
     centroids = np.array(
