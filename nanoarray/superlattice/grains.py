@@ -31,9 +31,10 @@ TILE_SPACINGS = 4.0
 FINE_TILE_SPACINGS = 2.5
 ANGLE_COUNT = 60
 
-# Cost of one tile's edge of boundary, in squared relative harmonics, and of an unlike neighbour.
-_MERGE_COST = 0.15
-_BOUNDARY_COST = 0.1
+# Cost of one tile's edge of boundary, in squared relative harmonics: at least this, and more where
+# tiles of one grain differ much, in multiples of the variance of tiles (`_tile_variance`).
+_LEAST_COST = 0.15
+_COST_PER_VARIANCE = 6.0
 # Regions of nearly one orientation are joined before boundaries are refined.
 _EARLY_SHARE = 0.2
 # Lengths in edges of a tile. Sides of a boundary are compared over about _REACH, leaving out
@@ -44,9 +45,14 @@ _SKIP = 0.55
 _CORE = 0.37
 _SMOOTHING = 0.4
 _MIN_CORE_TILES = 3
+# Tiles that share less modulation than this (times the root of the number of harmonics) with their
+# grain have no lattice: three of four tiles of pure noise are below, lattices reach 0.1 to 0.5.
+_LEAST_MODULATION = 0.03
 # Regions whose mean orientations differ by more than the threshold and this are not compared along
 # their boundary: no bending of the lattice explains it.
 _MOST_BENDING_DEG = 10.0
+# Inside a grain the orientation is followed up to this far from the grain's mean.
+_LARGEST_TURN_DEG = 15.0
 _ROUNDS = 3
 #: Strides per tile where nothing else is said: tiles of 4 spacings every 0.75 spacings.
 TILE_STRIDES = 16 / 3
@@ -96,7 +102,7 @@ def map_grains(
     defect: NDArray[np.bool_] | None = None,
     symmetry: int | None = None,
     min_misorientation_deg: float = 4.0,
-    min_area_px: float | None = None,
+    min_diameter_spacings: float = 4.0,
 ) -> GrainMap:
     """Map the grains of one micrograph.
 
@@ -114,8 +120,8 @@ def map_grains(
         2, 4 or 6; found from the image by default.
     min_misorientation_deg
         Neighbouring regions less than this apart are one grain.
-    min_area_px
-        Smaller grains are given to a neighbour; by default the area of a fine tile.
+    min_diameter_spacings
+        Grains smaller than a circle of this diameter, in row spacings, are given to a neighbour.
 
     Returns
     -------
@@ -123,8 +129,7 @@ def map_grains(
         On the full-coverage grid of ``stride_px``.
     """
     stride = stride_px or max(2, round(0.75 * row_spacing_px))
-    if min_area_px is None:
-        min_area_px = (1.5 * FINE_TILE_SPACINGS * row_spacing_px) ** 2
+    min_area_px = np.pi / 4 * (min_diameter_spacings * row_spacing_px) ** 2
     band = lattice_band(image, row_spacing_px=row_spacing_px, defect=defect)
     angles = np.arange(ANGLE_COUNT) * (180.0 / ANGLE_COUNT)
     tile = max(8, round(TILE_SPACINGS * row_spacing_px))
@@ -212,22 +217,22 @@ def label_grains(
     lattice = _Lattice(found, symmetric_orders(found), tile_strides)
     coarse = _features(coarse_waves, lattice.orders)
     detail = _features(angular_harmonics(fine, angles_deg), lattice.orders)
-    labels = regions.merge_by_cost(
-        regions.initial_regions(coarse, usable), coarse, cost=_MERGE_COST
-    )
+    cost = max(_LEAST_COST, _COST_PER_VARIANCE * _tile_variance(coarse, usable, tile_strides))
+    labels = regions.merge_by_cost(regions.initial_regions(coarse, usable), coarse, cost=cost)
     for _ in range(_ROUNDS):
         labels = regions.refine_boundaries(
             labels,
             detail,
             core_depth=_CORE * tile_strides,
             min_core_tiles=_MIN_CORE_TILES,
-            boundary_cost=_BOUNDARY_COST,
+            boundary_cost=cost,
         )
         labels = regions.split_disconnected(labels)
         labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
         labels = _join_similar(labels, coarse, lattice, _EARLY_SHARE * min_misorientation_deg)
     labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
     labels = _join_similar(labels, coarse, lattice, min_misorientation_deg)
+    labels = _leave_out(labels, coarse, lattice, min_tiles)
     return _describe(labels, coarse, lattice)
 
 
@@ -287,6 +292,25 @@ def _features(
     return np.concatenate([chosen.real, chosen.imag], axis=-1).astype(np.float32)
 
 
+def _tile_variance(
+    features: NDArray[np.float32], usable: NDArray[np.bool_], tile_strides: float
+) -> float:
+    """Variance of the features of tiles of one grain: noise, disorder and bending.
+
+    Half the squared difference of tiles a tile apart, which share no pixel; the lower quartile,
+    because many of these pairs are not of one grain.
+    """
+    step = max(1, round(tile_strides))
+    squares = []
+    for axis in (0, 1):
+        a = np.moveaxis(features, axis, 0)
+        both = np.moveaxis(usable, axis, 0)
+        both = both[step:] & both[:-step]
+        squares.append(((a[step:] - a[:-step])[both] ** 2).sum(axis=-1) / 2)
+    every = np.concatenate(squares)
+    return float(np.quantile(every, 0.25)) if every.size else 0.0
+
+
 def _waves(features: NDArray[np.floating]) -> NDArray[np.complexfloating]:
     half = features.shape[-1] // 2
     return features[..., :half] + 1j * features[..., half:]
@@ -335,35 +359,63 @@ def _join_similar(
     return regions.join(labels, pairs[apart < threshold_deg])
 
 
-def _describe(
+def _leave_out(
+    labels: NDArray[np.int32], features: NDArray[np.float32], lattice: _Lattice, min_tiles: int
+) -> NDArray[np.int32]:
+    """Take away areas without a lattice, and what is then left of a grain if it is small."""
+    _, modulation = _match(labels, features, lattice)
+    least = _LEAST_MODULATION * np.sqrt(lattice.orders.size)
+    empty = regions.remove_specks((modulation < least) & (labels > 0), min_tiles=min_tiles)
+    parts = regions.split_disconnected(np.where(empty, 0, labels))
+    size = np.bincount(parts.ravel())
+    return regions.renumber(np.where(size[parts] >= min_tiles, parts, 0))
+
+
+def _match(
     labels: NDArray[np.int32], features: NDArray[np.float32], lattice: _Lattice
-) -> GrainMap:
-    """Orientation, confidence and boundaries of finished grains."""
-    period = 360.0 / lattice.symmetry
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compare the surroundings of every tile inside its grain with the mean of the grain.
+
+    Returns the rotation against the mean [deg] and how much of the mean's profile is there
+    (the amplitude after that rotation), both 0 where labels are 0.
+    """
     smoothing = _SMOOTHING * lattice.tile_strides
+    limit = min(_LARGEST_TURN_DEG, 180.0 / lattice.symmetry)
     mean = _waves(regions.region_means(labels, features))
-    grain_orientation = profile_orientation(mean, orders=lattice.orders, symmetry=lattice.symmetry)
-    orientation = np.full(labels.shape, np.nan, np.float32)
-    confidence = np.zeros(labels.shape, np.float32)
+    turn = np.zeros(labels.shape, np.float32)
+    modulation = np.zeros(labels.shape, np.float32)
     for k, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
         inside = labels[box] == k
         own = np.where(inside[..., None], features[box], 0)
         weight = ndimage.gaussian_filter(inside.astype(np.float32), smoothing)
         smooth = ndimage.gaussian_filter(own, (smoothing, smoothing, 0))
         local = _waves(smooth[inside] / np.maximum(weight[inside], 1e-6)[:, None])
-        turn = rotation_between(
-            local, mean[k], orders=lattice.orders, limit_deg=min(15.0, period / 2)
-        )
-        orientation[box][inside] = (grain_orientation[k] + turn) % period
-        tile = _waves(own[inside])
-        product = (tile * np.conj(mean[k])).real.sum(axis=-1)
-        norm = np.linalg.norm(tile, axis=-1) * np.linalg.norm(mean[k])
-        confidence[box][inside] = np.clip(product / np.maximum(norm, 1e-9), 0, 1)
+        angle = rotation_between(local, mean[k], orders=lattice.orders, limit_deg=limit)
+        back = local * np.exp(2j * np.deg2rad(angle)[:, None] * lattice.orders)
+        norm = max(float(np.linalg.norm(mean[k])), 1e-9)
+        turn[box][inside] = angle
+        modulation[box][inside] = (back * np.conj(mean[k])).real.sum(axis=-1) / norm
+    return turn, modulation
+
+
+def _describe(
+    labels: NDArray[np.int32], features: NDArray[np.float32], lattice: _Lattice
+) -> GrainMap:
+    """Orientation, confidence and boundaries of finished grains."""
+    mean = _waves(regions.region_means(labels, features))
+    grain_orientation = profile_orientation(mean, orders=lattice.orders, symmetry=lattice.symmetry)
+    turn, _ = _match(labels, features, lattice)
+    orientation = (grain_orientation[labels] + turn) % (360.0 / lattice.symmetry)
+    tile, reference = _waves(features), mean[labels]
+    norm = np.linalg.norm(tile, axis=-1) * np.linalg.norm(reference, axis=-1)
+    alike = (tile * np.conj(reference)).real.sum(axis=-1) / np.maximum(norm, 1e-9)
     pairs, lengths = regions.neighbour_pairs(labels)
     return GrainMap(
         grain=labels,
-        orientation_deg=orientation,
-        confidence=confidence,
+        orientation_deg=np.where(labels > 0, orientation, np.nan).astype(np.float32),
+        confidence=np.where(labels > 0, np.clip(alike, 0, 1), 0).astype(np.float32),
         symmetry=lattice.symmetry,
         grain_orientation_deg=grain_orientation[1:],
         boundary_pairs=pairs.astype(np.int32),

@@ -302,6 +302,15 @@ def absorb_small(labels: Labels, features: Features, *, min_tiles: int) -> Label
         size[smallest] = 0
 
 
+def remove_specks(mask: NDArray[np.bool_], *, min_tiles: int) -> NDArray[np.bool_]:
+    """The mask without 4-connected parts of fewer than `min_tiles` tiles."""
+    parts = split_disconnected(mask.astype(np.int32))
+    size = np.bincount(parts.ravel())
+    size[0] = 0
+    kept: NDArray[np.bool_] = size[parts] >= min_tiles
+    return kept
+
+
 def neighbour_pairs(labels: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of regions that share tile edges, ``(n, 2)`` lower first, and how many they share."""
     pairs = []
