@@ -152,7 +152,8 @@ def test_make_targets_exist(page):
 def place(tmp_path_factory) -> Path:
     """What the examples assume: micrographs/, samples.csv, and archive.zarr made from them."""
     folder = tmp_path_factory.mktemp("docs")
-    simulate_archive(folder / "micrographs", image_count=4, seed=2, height_px=300, width_px=320)
+    size = {"height_px": 300, "width_px": 320, "pixel_size_nm": 5.0}
+    simulate_archive(folder / "micrographs", image_count=4, seed=2, **size)
     shutil.move(folder / "micrographs" / "tags.csv", folder / "samples.csv")
     url = folder / "archive.zarr"
     na.ingest(folder / "micrographs", url, tags=folder / "samples.csv")
