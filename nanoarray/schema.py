@@ -181,7 +181,9 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "edge_weight": _v("grain", "float64", "1", "Miles-Lantuejoul weight, 0 at the edge"),
         "planimetric_count": _v("grain", "float64", "1", "share in a count of grains per area"),
         "intercept_length": _v("grain", "float64", "um", "length of all test lines in the grain"),
-        "intercept_count": _v("grain", "float64", "1", "number of test lines in the grain"),
+        "intercept_count": _v(
+            "grain", "float64", "1", "chords of test lines, half per end not at the edge"
+        ),
     },
     "grain_statistics": {},
 }

@@ -54,6 +54,11 @@ class Grid:
     tile_size_px: int
     stride_px: int
 
+    @property
+    def whole_tiles(self) -> bool:
+        """Whether tiles lie wholly inside an image (coverage "inside")."""
+        return bool(self.centres_y[0] > (self.stride_px - 1) / 2 + 0.25)
+
 
 def prepare_image(pixels: npt.NDArray[Any], parameters: PreparedParameters) -> dict[str, Any]:
     """Defects, sharpness and lattice spacing of one image (height, width)."""
@@ -141,25 +146,15 @@ def tile_features(
         raise InputError(
             f"the image of {height} x {width} px is smaller than a tile of {grid.tile_size_px} px"
         )
-    square = parameters.window == "square"
-    rows, columns = tiles_inside(field, grid, whole=parameters.coverage == "inside")
+    rows, columns = tiles_inside(grid, height, width)
     y, x = grid.centres_y[rows], grid.centres_x[columns]
-    if square:
+    if parameters.window == "square":
         image = np.where(field.missing, np.float32(0), field.image)
         variance = tile_radon_paper(
             image, y, x, tile_size_px=grid.tile_size_px, angles_deg=angles_deg
         )
     else:
-        band = parameters.band_pass
-        variance = tile_radon(
-            band_passed(field) if band else field.image,
-            y,
-            x,
-            tile_size_px=grid.tile_size_px,
-            angles_deg=angles_deg,
-            missing=field.missing if field.missing.any() else None,
-            flatten_px=np.inf if band else None,
-        )
+        variance = _aligned_variance(field, y, x, grid.tile_size_px, angles_deg, parameters)
     share = valid_fraction(
         y,
         x,
@@ -176,14 +171,39 @@ def tile_features(
     }
 
 
+def _aligned_variance(
+    field: Field,
+    y: npt.NDArray[np.float64],
+    x: npt.NDArray[np.float64],
+    tile_size_px: int,
+    angles_deg: npt.NDArray[np.float64],
+    parameters: TilesParameters,
+) -> npt.NDArray[np.float32]:
+    """Projection variance in windows aligned with the projection, on the CPU or through torch."""
+    image = band_passed(field) if parameters.band_pass else field.image
+    options: dict[str, Any] = {
+        "tile_size_px": tile_size_px,
+        "angles_deg": angles_deg,
+        "missing": field.missing if field.missing.any() else None,
+        # A band-passed image has no background left to subtract.
+        "flatten_px": np.inf if parameters.band_pass else None,
+    }
+    if parameters.device == "cpu":
+        return tile_radon(image, y, x, **options)
+    from nanoarray.superlattice.radon_torch import tile_radon_torch
+
+    return tile_radon_torch(image, y, x, device=parameters.device, **options)
+
+
 def tiles_inside(
-    field: Field, grid: Grid, *, whole: bool = False
+    grid: Grid, height_px: float, width_px: float
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Rows and columns of the collection's grid that this image has; ``whole`` tiles only."""
-    half = (grid.tile_size_px - 1) / 2 if whole else 0.0
-    height, width = field.image.shape
-    rows = np.flatnonzero(grid.centres_y + half < height - 0.5 + bool(half))
-    columns = np.flatnonzero(grid.centres_x + half < width - 0.5 + bool(half))
+    """Rows and columns of the collection's grid that an image of this size has."""
+    # "full": the centre is a pixel of the image; "inside": so is the last pixel of the tile.
+    reach = (grid.tile_size_px - 1) / 2 if grid.whole_tiles else 0.0
+    limit = 1e-6 if grid.whole_tiles else 0.5
+    rows = np.flatnonzero(grid.centres_y + reach < height_px - 1 + limit)
+    columns = np.flatnonzero(grid.centres_x + reach < width_px - 1 + limit)
     return rows, columns
 
 

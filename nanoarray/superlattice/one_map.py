@@ -50,7 +50,7 @@ def grain_map(
     """
     # Where boundaries run is seen in smaller tiles than those that know the orientation.
     fine_tile = max(6, round(grid.tile_size_px * FINE_TILE_SPACINGS / TILE_SPACINGS))
-    rows, columns = tiles_inside(field, grid)
+    rows, columns = tiles_inside(grid, *field.image.shape)
     fine = np.full(profile.shape, np.nan, np.float32)
     fine[: rows.size, : columns.size] = tile_radon(
         band_passed(field),
@@ -309,6 +309,10 @@ def measure_map(
         field_width_px=width,
         defect=defect,
     )
+    rows, cols = tiles_inside(grid, round(height * factor), round(width * factor))
+    exists = np.zeros(area.shape, bool)
+    exists[np.ix_(rows, cols)] = True
+    area[~exists] = 0.0  # so that the edge of the mapped field is known
     columns = measure_grains(
         grain,
         orientation=orientation,

@@ -33,6 +33,7 @@ class TilesParameters(StageParameters):
     coverage: Literal["full", "inside"] = "full"
     window: Literal["aligned", "square"] = "aligned"
     band_pass: bool = True
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
     alignment: Literal["variance", "second_difference"] = "variance"
     min_valid_fraction: float = Field(0.2, ge=0, le=1)
 
