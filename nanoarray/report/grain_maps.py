@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 
 from nanoarray.report.canvas import (
@@ -28,6 +29,8 @@ from nanoarray.superlattice.cells import grain_adjacency
 _BOUNDARY = "#ffd21f"
 _CUT_TINT = 0.0
 _TINT = 0.30
+# Without viridis' yellow: thin lines have to stand out from a light ground.
+_ANGLES = ListedColormap(colormaps["viridis"](np.linspace(0.82, 0.0, 256)))
 _NO_GRAIN = (0.0, 0.0, 0.0, 0.5)
 
 
@@ -164,7 +167,7 @@ def plot_misorientation(
         outer = LineCollection(list(segments[~known]), colors=FAINT, linewidths=0.8, zorder=2)
         ax.add_collection(outer)
         lines = LineCollection(
-            list(segments[known]), cmap="viridis_r", linewidths=3.0, zorder=3, capstyle="projecting"
+            list(segments[known]), cmap=_ANGLES, linewidths=3.0, zorder=3, capstyle="projecting"
         )
         lines.set_array(degrees[known])
         lines.set_clim(0.0, largest)
@@ -175,7 +178,7 @@ def plot_misorientation(
         bins = np.linspace(0.0, largest, 16)
         share, _ = np.histogram(degrees[known], bins=bins, weights=length[known])
         share = 100.0 * share / max(share.sum(), 1e-12)
-        colours = lines.get_cmap()((bins[:-1] + bins[1:]) / 2 / largest)
+        colours = _ANGLES((bins[:-1] + bins[1:]) / 2 / largest)
         side.barh(bins[:-1], share, height=np.diff(bins), align="edge", color=colours)
         side.set_ylim(0.0, largest)
         side.set_ylabel("misorientation / °")
@@ -256,8 +259,6 @@ def _regions(label: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _many_colours(count: int) -> npt.NDArray[np.float64]:
     """``count`` colours: the categories as far as they go, then shuffled steps of viridis."""
-    from matplotlib import colormaps
-
     if count <= len(CATEGORIES):
         return np.array([[*to_rgb(c), 1.0] for c in CATEGORIES])
     # The golden ratio sends successive numbers far apart.

@@ -188,7 +188,7 @@ def _stages(contents: Contents) -> list[dict[str, Any]]:
                 "description": stage.description if stage else "micrographs and their tags",
                 "parameters": _parameters(basis.get("parameters", {})),
                 "resolved": _parameters(record.get("resolved", {})),
-                "rows": f"{number(int(record.get('length', 0)))} {record.get('dim', '')}s",
+                "rows": _counted(int(record.get("length", 0)), str(record.get("dim", "row"))),
                 "lost": number(int(lost.sum())),
                 "seconds": float(record.get("seconds", 0.0)),
                 "finished": str(record.get("finished", "")),
@@ -200,13 +200,17 @@ def _stages(contents: Contents) -> list[dict[str, Any]]:
     return entries
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{number(count)} {what}" + ("" if count == 1 else "s")
+
+
 def _parameters(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     def text(value: Any) -> str:
         if isinstance(value, list | tuple):
             return ", ".join(map(str, value)) or "none"
         if isinstance(value, bool):
             return "yes" if value else "no"
-        return "default" if value is None else str(value)
+        return {"None": "default", "nan": "none"}.get(str(value), str(value))
 
     return [(name, text(value)) for name, value in values.items()]
 

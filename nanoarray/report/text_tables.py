@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nanoarray.report.contents import Contents, conditions_of
-from nanoarray.report.style import condition_title, is_missing, number_text, tag_unit
+from nanoarray.report.style import condition_title, is_missing, tag_unit
 
 #: With more conditions, these become the rows of a table instead of its columns.
 _MANY_CONDITIONS = 6
@@ -52,7 +52,7 @@ def _plain_number(value: Any, digits: int) -> str:
     if abs(value) >= 10**digits:
         return f"{value:,.0f}".replace(",", "\u2009")
     # Rounded first: 99.7 to two digits is 100, not 1e+02.
-    return f"{float(f'{value:.{digits}g}'):.{max(digits, 3)}g}"
+    return f"{float(f'{value:.{digits}g}'):.{max(digits, 4)}g}"
 
 
 def interval(value: Any, low: Any, high: Any) -> str:
@@ -257,4 +257,4 @@ def _text(frame: pd.DataFrame, name: str, i: int) -> str:
 
 
 def _setting(value: float, unit: str) -> str:
-    return "unknown" if not math.isfinite(value) else f"{number_text(float(value))} {unit}"
+    return "unknown" if not math.isfinite(value) else f"{number(float(value), 4)} {unit}"
