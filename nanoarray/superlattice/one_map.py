@@ -69,6 +69,7 @@ def grain_map(
         symmetry=None if parameters.symmetry == "auto" else parameters.symmetry,
         min_misorientation_deg=parameters.misorientation_deg,
         min_tiles=_min_tiles(field, grid, parameters),
+        tile_strides=grid.tile_size_px / grid.stride_px,
     )
     return _map_variables(found, _cell_areas(field, grid))
 
@@ -226,7 +227,13 @@ def grain_map_from_clusters(
             min_tiles=_min_tiles(field, grid, parameters),
         )
     symmetry = None if parameters.symmetry == "auto" else parameters.symmetry
-    found = describe_grains(grain, profile, angles_deg, symmetry=symmetry)
+    found = describe_grains(
+        grain,
+        profile,
+        angles_deg,
+        symmetry=symmetry,
+        tile_strides=grid.tile_size_px / grid.stride_px,
+    )
     return _map_variables(found, area)
 
 

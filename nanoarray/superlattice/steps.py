@@ -30,7 +30,7 @@ from nanoarray.superlattice.tile_grid import tile_grid
 
 #: Tile size and stride where no length is given, in spacings of the lattice rows.
 DEFAULT_TILE_SPACINGS = 4.0
-DEFAULT_STRIDE_SPACINGS = 0.7
+DEFAULT_STRIDE_SPACINGS = 0.75
 
 
 def prepare_images(ds: xr.Dataset, **parameters: Any) -> xr.Dataset:
