@@ -342,7 +342,7 @@ def evaluate_grain_map(
         Found labels and orientations ``(tile_y, tile_x)`` on the full-coverage grid, and the
         symmetry found: orientations are compared modulo the smaller period of the two.
     stride_px
-        Distance of tile centres.
+        Distance of tile centres; 1 for a found map on pixels.
     truth_merge_orientation_deg, truth_merge_symmetry
         Orientations that decide which true neighbours count as one (in the plane of a tilted
         sample); the seen ones by default.
@@ -354,7 +354,8 @@ def evaluate_grain_map(
     Returns
     -------
     dict
-        ``adjusted_rand``; ``recovered`` (fraction of true grains of at least ``min_area_px``);
+        ``adjusted_rand``; ``covered_adjusted_rand`` (of the pixels that have a grain);
+        ``recovered`` (fraction of true grains of at least ``min_area_px``);
         ``grain_count`` and ``truth_count`` of that size; ``area_ratio`` (mean area of found over
         mean area of true grains, both of that size); ``all_area_ratio`` (the same of all grains);
         ``matched_area_ratio`` (mean of found over true area of recovered grains);
@@ -397,6 +398,7 @@ def evaluate_grain_map(
     known = error[np.isfinite(error)]
     return {
         "adjusted_rand": adjusted_rand(truth, found),
+        "covered_adjusted_rand": adjusted_rand(truth, found, mask=found > 0),
         "recovered": _mean(recovered),
         "truth_count": float(large.size),
         "grain_count": float(found_large.size),
