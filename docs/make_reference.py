@@ -126,7 +126,9 @@ def parameters_page() -> str:
         described = any(f.description for f in model.model_fields.values())
         for name, field in model.model_fields.items():
             row = [code(name), code(toml(field.default)), limits(properties[name])]
-            rows.append([*row, markup(field.description or "")] if described else row)
+            rows.append(
+                [*row, markup(" ".join((field.description or "").split()))] if described else row
+            )
         if rows:
             header = ["parameter", "default", "values"]
             parts.append(table([*header, "meaning"] if described else header, rows))
