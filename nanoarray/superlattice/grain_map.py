@@ -25,6 +25,8 @@ TILE_STRIDES = 16 / 3
 _REACH = 1.9
 _SKIP = 0.55
 _SMOOTHING = 0.4
+# F ratio from which on a lattice counts as bent.
+_SIGNIFICANT = 3.0
 # Inside a grain the orientation is followed up to this far from the grain's mean.
 _LARGEST_TURN_DEG = 15.0
 
@@ -139,20 +141,64 @@ def boundary_misorientation(
     features: NDArray[np.float32],
     pairs: NDArray[np.int64],
     lattice: Lattice,
+    *,
+    bent: bool = True,
 ) -> NDArray[np.float64]:
-    """Misorientation of the two sides of every boundary [deg]."""
+    """Misorientation of the two sides of every boundary [deg].
+
+    Each side is an average over the tiles near the boundary. Where the lattice of a grain is bent
+    (``bent``), its orientation is continued to the boundary with the gradient inside the grain.
+    """
     if len(pairs) == 0:
         return np.zeros(0)
-    sides = waves_of(
-        regions.means_near_boundary(
-            labels,
-            features,
-            pairs,
-            reach=_REACH * lattice.tile_strides,
-            skip=_SKIP * lattice.tile_strides,
-        )
+    place = np.moveaxis(np.indices(labels.shape, dtype=np.float32), 0, -1)
+    means = regions.means_near_boundary(
+        labels,
+        np.concatenate([features, place], axis=-1),
+        pairs,
+        reach=_REACH * lattice.tile_strides,
+        skip=_SKIP * lattice.tile_strides,
     )
-    return apart_deg(sides[:, 0], sides[:, 1], lattice)
+    sides = waves_of(means[..., :-2])
+    period = 360.0 / lattice.symmetry
+    turn = rotation_between(sides[:, 0], sides[:, 1], orders=lattice.orders, limit_deg=period / 2)
+    if bent:
+        gradient = orientation_gradients(labels, features, lattice)[pairs]
+        middle = means[..., -2:].mean(axis=1, keepdims=True)
+        change = (gradient * (middle - means[..., -2:])).sum(axis=-1)
+        turn = turn + change[:, 0] - change[:, 1]
+    return np.abs((turn + period / 2) % period - period / 2)
+
+
+def orientation_gradients(
+    labels: NDArray[np.int32], features: NDArray[np.float32], lattice: Lattice
+) -> NDArray[np.float64]:
+    """Change of the orientation per tile along y and x inside regions 0..n, ``(n + 1, 2)`` [deg].
+
+    The plane that fits the orientation best; 0 where it is not significant, so that noise does not
+    spoil what needs no correction.
+    """
+    turn, _ = match_grain(labels, features, lattice)
+    gradients = np.zeros((int(labels.max(initial=0)) + 1, 2))
+    # Tiles overlap and are averaged: this many of them are worth one.
+    alike = (lattice.tile_strides * (1 + 2 * _SMOOTHING)) ** 2
+    for k, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        y, x = np.nonzero(labels[box] == k)
+        values = turn[box][y, x].astype(np.float64)
+        place = np.stack([y - y.mean(), x - x.mean()], axis=1)
+        scatter = place.T @ place
+        free = y.size / alike - 3
+        if free <= 0 or np.linalg.cond(scatter) > 1e6:
+            continue
+        slope = np.linalg.solve(scatter, place.T @ values)
+        rest = values - values.mean() - place @ slope
+        # Explained against left over, per independent tile (an F ratio of 2 and `free`).
+        explained = slope @ scatter @ slope / 2 / alike
+        if explained > _SIGNIFICANT * (rest @ rest) / alike / free:
+            gradients[k] = slope
+    return gradients
 
 
 def apart_deg(

@@ -197,9 +197,10 @@ def label_grains(
         )
         labels = regions.split_disconnected(labels)
         labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
-        labels = _join_similar(labels, coarse, lattice, _EARLY_SHARE * min_misorientation_deg)
+        early = _EARLY_SHARE * min_misorientation_deg
+        labels = _join_similar(labels, coarse, lattice, early, bent=False)
     labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
-    labels = _join_similar(labels, coarse, lattice, min_misorientation_deg)
+    labels = _join_similar(labels, coarse, lattice, min_misorientation_deg, bent=True)
     labels = _leave_out(labels, coarse, lattice, min_tiles)
     return describe(labels, coarse, lattice)
 
@@ -228,13 +229,15 @@ def _join_similar(
     features: NDArray[np.float32],
     lattice: Lattice,
     threshold_deg: float,
+    *,
+    bent: bool,
 ) -> NDArray[np.int32]:
     """Join neighbours that differ by less than the threshold along their common boundary."""
     pairs, _ = regions.neighbour_pairs(labels)
     mean = waves_of(regions.region_means(labels, features))
     far = apart_deg(mean[pairs[:, 0]], mean[pairs[:, 1]], lattice)
     pairs = pairs[far < threshold_deg + _MOST_BENDING_DEG]
-    apart = boundary_misorientation(labels, features, pairs, lattice)
+    apart = boundary_misorientation(labels, features, pairs, lattice, bent=bent)
     return regions.join(labels, pairs[apart < threshold_deg])
 
 
