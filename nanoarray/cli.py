@@ -35,6 +35,7 @@ app = typer.Typer(
 
 DONE, FAILED, BAD_INPUT, SOME_IMAGES_FAILED = 0, 1, 2, 3
 _LISTED = 10
+_FEW_ROWS = 6
 
 
 class System(StrEnum):
@@ -277,8 +278,12 @@ def table(
         rows = write_table(ds, out)
         _say(f"{rows} rows of {group} in {out}")
         return
-    frame = ds.to_dataframe()
-    typer.echo(frame.to_string(max_rows=40, max_cols=14))
+    frame = ds[[n for n, v in ds.data_vars.items() if v.ndim == 1]].to_dataframe()
+    frame = frame.drop(columns=["metadata", "sha256"], errors="ignore")
+    # A few rows of many columns read better as columns of many rows.
+    few = len(frame) <= _FEW_ROWS
+    options: dict[str, Any] = {"float_format": "{:.4g}".format, "max_colwidth": 40}
+    typer.echo((frame.T if few else frame).to_string(max_rows=None if few else 40, **options))
 
 
 @app.command()

@@ -251,6 +251,8 @@ def _prepare(
         "plan_key": plan_key,
         "plan_digest": plan_digest,
         "resolved": dict(plan.resolved),
+        # A store lists its arrays in no order.
+        "variables": [*plan.constants, *(array.name for array in plan.arrays)],
         "dim": plan.dim,
         "length": plan.length,
         "block": plan.block,

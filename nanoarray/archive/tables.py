@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from nanoarray import schema
 from nanoarray.archive import store
 from nanoarray.errors import InputError
 
@@ -44,7 +45,8 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
     ds = store.open_group(url, group)
     inner = [n for n, v in ds.data_vars.items() if v.ndim > 1]
     ds = ds.assign(store.open_group(url, group, chunks={})[inner])
-    dim = store.provenance(url, group).get("dim", "")
+    record = store.provenance(url, group)
+    dim = record.get("dim", "")
     names = [n for n, v in ds.data_vars.items() if v.dims[:1] == (dim,) and n != "intensity"]
     if not dim or not names:
         raise InputError(
@@ -55,6 +57,10 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
     for name in rows.variables:
         if rows[name].dtype.kind in "TO":
             rows[name] = (rows[name].dims, rows[name].values.astype(object), rows[name].attrs)
+    # A store lists its arrays in no order: the schema's is the one to read them in.
+    known = [*schema.GROUPS.get(group, {}), *record.get("variables", [])]
+    order = {name: i for i, name in reversed(list(enumerate(known)))}
+    rows = rows[sorted(rows.data_vars, key=lambda n: (order.get(str(n), len(order)), str(n)))]
     if "image_index" not in rows:
         return rows
     return join_tags(rows, store.open_group(url, "images"), dim)
@@ -69,7 +75,9 @@ def join_tags(rows: xr.Dataset, images: xr.Dataset, dim: str) -> xr.Dataset:
             values = variable.values
             values = values.astype(object) if values.dtype.kind in "UOT" else values
             tags[str(name)] = ((dim,), values[index], variable.attrs)
-    return rows.assign(tags)
+    order = {name: i for i, name in enumerate(schema.GROUPS["images"])}
+    names = sorted(tags, key=lambda n: (order.get(n, len(order)), n))
+    return rows.assign({name: tags[name] for name in names})
 
 
 def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:
