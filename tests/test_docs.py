@@ -73,13 +73,17 @@ def test_pictures_are_small():
 # --- reference --------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def reference():
-    path = ROOT / "docs" / "make_reference.py"
-    spec = importlib.util.spec_from_file_location("make_reference", path)
+def script(name: str):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return script("make_reference")
 
 
 def test_reference_is_of_this_code(reference):
@@ -103,6 +107,15 @@ def test_reference_shows_defaults_and_limits(reference):
     assert line.startswith("| `angle_count` | `60` | integer ≥ 6, ≤ 720 |")
     assert "| `--set` | text, several |" in reference.command_line_page()
     assert "- `InputError`: " in reference.python_page()
+
+
+def test_accuracy_tables_have_their_place():
+    fill = script("fill_accuracy")
+    (_,) = fill.MARKED.findall(fill.PAGE.read_text(encoding="utf-8"))
+    text = fill.tables(
+        "\ncases\n\n| case | ARI | s |\n|---|---|---|\n| a | 0.9 | 3 |\n\nmet    x\n"
+    )
+    assert text == "**cases**\n\n| case | ARI |\n|---|---|\n| a | 0.9 |\n\n- x (met)"
 
 
 # --- commands ---------------------------------------------------------------------------------
