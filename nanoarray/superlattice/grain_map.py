@@ -22,7 +22,7 @@ TILE_STRIDES = 16 / 3
 
 # Lengths in edges of a tile: sides of a boundary are compared over about _REACH, leaving out _SKIP,
 # where tiles see both sides; orientations are averaged with a standard deviation of _SMOOTHING.
-_REACH = 1.9
+_REACH = 1.1
 _SKIP = 0.55
 _SMOOTHING = 0.4
 # F ratio from which on a lattice counts as bent.
