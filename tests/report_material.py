@@ -334,5 +334,5 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-def one_page(url: str, folder: Path) -> Page:
-    return Page(write_report(url, folder / "report.html", image_count=1))
+def one_page(url: str, folder: Path, *, image_count: int = 1) -> Page:
+    return Page(write_report(url, folder / "report.html", image_count=image_count))

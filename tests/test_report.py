@@ -226,7 +226,7 @@ def test_a_large_table_is_left_to_the_command_line(
     archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nanoarray.report.downloads.MAX_BYTES", 6000)
-    found = one_page(archive, tmp_path)
+    found = one_page(archive, tmp_path, image_count=0)
     assert "grains.csv" not in {a.get("download") for a in found.all("a")}
     assert f"nanoarray table {archive} grains --out grains.csv" in found.text
 
@@ -250,7 +250,7 @@ def test_hostile_tags_are_text(tmp_path: Path) -> None:
             assert b"<script" not in content
 
 
-@pytest.mark.parametrize("groups", [0, 2, 4, 5])
+@pytest.mark.parametrize("groups", [0, 3, 5])
 def test_page_of_a_store_at_any_stage(tmp_path: Path, groups: int) -> None:
     url = make_store(tmp_path, conditions(2), groups=groups)
     found = Page(write_report(url, tmp_path / "report.html", image_count=1))
@@ -296,7 +296,7 @@ def test_page_says_what_is_unfinished_or_out_of_date(tmp_path: Path) -> None:
     images = conditions(6)
     crystal = simulate_polycrystal(height_px=190, width_px=230, grain_count=5, seed=0)
     make_images(url, images, [crystal.image] * 6)
-    found = one_page(url, tmp_path)
+    found = one_page(url, tmp_path, image_count=0)
     assert "grain_maps is not finished" in found.text
     assert "2 images were added after prepared was made" in found.text
     assert "added after this step was run" in found.text
@@ -311,8 +311,8 @@ def test_page_stays_light_for_many_images(tmp_path: Path) -> None:
         url = make_store(folder, images, groups=0)
         write_grains(url, images, 2, set())
         write_statistics(url, ("temperature", "pressure"))
-        path = write_report(url, folder / "report.html", image_count=3)
-        assert len(Page(path).all("article")) == 3
+        path = write_report(url, folder / "report.html", image_count=1)
+        assert len(Page(path).all("article")) == 1
         sizes[count] = path.stat().st_size
     # What grows is the tables: about 1 kB an image, with two grains each.
     assert sizes[80] - sizes[8] < 72 * 1500

@@ -31,8 +31,8 @@ NOT_INDEXED = "#7f7f7f"
 #: Okabe & Ito, https://jfly.uni-koeln.de/color/ (2008), without black.
 CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b9a80f")
 
-# The ink of figures in dark pages, for the colours above.
-_DARK = {INK: "#e7eaee", FAINT: "#8a929b"}
+# What becomes of the darker colours above in dark pages.
+_DARK = {INK: "#e7eaee", FAINT: "#8a929b", CATEGORIES[0]: "#3d9be0", CATEGORIES[5]: "#f0772a"}
 _STYLE = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
