@@ -180,7 +180,7 @@ def ingest(
 @app.command()
 def run(
     pipeline: Annotated[str, typer.Argument(help="Name of a pipeline, or a TOML file.")],
-    store_url: Annotated[str, typer.Argument(metavar="STORE")],
+    store_url: Annotated[str, typer.Argument(metavar="STORE", help="The store.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="stage.key=value, replacing the file's.")
     ] = None,
@@ -220,7 +220,7 @@ def run(
 
 @app.command()
 def status(
-    store_url: Annotated[str, typer.Argument(metavar="STORE")],
+    store_url: Annotated[str, typer.Argument(metavar="STORE", help="The store.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show what a store holds: per group, what is done, what failed, size and digest.
@@ -260,7 +260,7 @@ def status(
 
 @app.command()
 def table(
-    store_url: Annotated[str, typer.Argument(metavar="STORE")],
+    store_url: Annotated[str, typer.Argument(metavar="STORE", help="The store.")],
     group: Annotated[str, typer.Argument(help="A table: images, grains, grain_statistics.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="FILE.csv or FILE.parquet; otherwise printed.")
@@ -288,7 +288,7 @@ def table(
 
 @app.command()
 def report(
-    store_url: Annotated[str, typer.Argument(metavar="STORE")],
+    store_url: Annotated[str, typer.Argument(metavar="STORE", help="The store.")],
     out: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
 ) -> None:
     """Write a self-contained HTML report of a store.

@@ -194,7 +194,7 @@ def run(
     InputError
         For wrong parameters, a place that is no store, or groups made with other parameters.
     """
-    url = os.fspath(store_url)
+    url = store.as_url(store_url)
     plan = load_pipeline(pipeline, overrides)
     store.check_store(url)
     with open_executor(workers=workers, scheduler=scheduler) as executor:

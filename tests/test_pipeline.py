@@ -201,6 +201,22 @@ def test_paper_preset_runs_beside_the_default(folder, tmp_path):
     assert na.table(url, "grains").sizes["grain"] > 0
 
 
+def test_corrected_tags_make_the_statistics_again(folder, tmp_path):
+    """Statistics depend on tags, maps do not."""
+    url = str(tmp_path / "s.zarr")
+    na.ingest(folder, url, tags=folder / "tags.csv")
+    run(url)
+    corrected = pd.read_csv(folder / "tags.csv").assign(temperature_degC=40.0)
+    corrected.to_csv(tmp_path / "corrected.csv", index=False)
+    na.ingest(folder, url, tags=tmp_path / "corrected.csv")
+    reports = {r.stage: r.status for r in run(url)}
+    assert reports["grains"] == "unchanged"
+    assert reports["grain_statistics"] == "done"
+    names = na.table(url, "grain_statistics")["condition"].values.tolist()
+    assert any("temperature=40" in n for n in names)
+    assert not any("temperature=22" in n for n in names)
+
+
 # --- pipeline files ---------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ Inputs = Mapping[str, xr.Dataset]
 class StageParameters(BaseModel):
     """Base of every stage's parameters: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,9 @@ def run_stage(
             "run with --overwrite to replace it, or use another store"
         )
     keys = input_keys(url, inputs_of(stage, parameters))
+    if stage.axis == "whole" and "images" in keys:
+        # What is computed of all images at once may depend on their tags.
+        keys["images"] = [*keys["images"], prov.array_digest(store.read_tags(url))]
     plan_key = prov.digest(digest, keys)
     if before and before["digest"] == digest and before["plan_key"] == plan_key:
         record = before

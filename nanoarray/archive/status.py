@@ -16,7 +16,7 @@ def store_status(url: str | os.PathLike[str]) -> list[dict[str, Any]]:
     InputError
         When ``url`` is no store.
     """
-    url = os.fspath(url)
+    url = store.as_url(url)
     store.check_store(url)
     rows = []
     for group in store.group_names(url):

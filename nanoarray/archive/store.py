@@ -117,6 +117,11 @@ def tag_plan(name: str, values_dtype: str, length: int, *, units: str, block: in
     return ArrayPlan(name, ("image",), (length,), values_dtype, (block,), attrs, fill)
 
 
+def as_url(place: str | os.PathLike[str]) -> str:
+    """The address of a store as the other functions take it: a path, or an fsspec URL."""
+    return os.fspath(place).removeprefix("file://").rstrip("/") or "/"
+
+
 # --- the tree ---------------------------------------------------------------------------------
 
 
@@ -185,8 +190,25 @@ def group_names(url: str) -> list[str]:
     return sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n))
 
 
-def open_tree(url: str) -> xr.DataTree:
-    """Open a whole store, lazily."""
+def open_tree(place: str | os.PathLike[str]) -> xr.DataTree:
+    """Open a whole store, lazily.
+
+    Parameters
+    ----------
+    place
+        A directory or an fsspec URL that holds a store.
+
+    Returns
+    -------
+    xr.DataTree
+        One child per group; arrays are dask-backed, nothing is read yet.
+
+    Raises
+    ------
+    InputError
+        When there is no store.
+    """
+    url = as_url(place)
     check_store(url)
     tree = xr.open_datatree(url, engine="zarr", consolidated=False, chunks={})
     return tree.map_over_datasets(lambda ds: ds.drop_vars(BLOCK_KEY, errors="ignore"))
@@ -313,6 +335,12 @@ def read_columns(url: str, group: str, dim: str) -> dict[str, np.ndarray]:
             values = np.asarray(array[:])
             columns[name] = values.astype(object) if values.dtype.kind in "UOT" else values
     return columns
+
+
+def read_tags(url: str) -> dict[str, np.ndarray]:
+    """The columns of ``images``, without the files' own metadata and where the files are."""
+    columns = read_columns(url, "images", "image")
+    return {name: v for name, v in columns.items() if name not in ("metadata", "path")}
 
 
 def block_keys(url: str, group: str) -> np.ndarray:

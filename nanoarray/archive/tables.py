@@ -33,14 +33,14 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
     xr.Dataset
         Rows along the group's dimension, ready for ``.query`` and ``.groupby``. Columns are read
         when they are used; variables with inner dimensions are dask-backed. Rows with an
-        ``image_index`` carry ``image`` (the id) and every tag of their image.
+        ``image_index`` carry ``image`` (the id) and every tag of their image as coordinates.
 
     Raises
     ------
     InputError
         When there is no such store or group, or when the group holds no table.
     """
-    url = os.fspath(store_url)
+    url = store.as_url(store_url)
     store.check_store(url)
     ds = store.open_group(url, group)
     inner = [n for n, v in ds.data_vars.items() if v.ndim > 1]
@@ -77,7 +77,7 @@ def join_tags(rows: xr.Dataset, images: xr.Dataset, dim: str) -> xr.Dataset:
             tags[str(name)] = ((dim,), values[index], variable.attrs)
     order = {name: i for i, name in enumerate(schema.GROUPS["images"])}
     names = sorted(tags, key=lambda n: (order.get(n, len(order)), n))
-    return rows.assign({name: tags[name] for name in names})
+    return rows.assign_coords({name: tags[name] for name in names})
 
 
 def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:

@@ -117,7 +117,7 @@ def ingest(
         ingested, tags of images that do not exist, or a pattern that matches no name. Nothing
         has been written then.
     """
-    url = os.fspath(store_url)
+    url = store.as_url(store_url)
     if pixel_size_nm is not None and not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
         raise InputError(f"pixel size {pixel_size_nm} nm: expected a positive number")
     table, units = read_tags_csv(tags) if tags is not None else (None, {})

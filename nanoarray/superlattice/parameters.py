@@ -13,29 +13,55 @@ class PreparedParameters(StageParameters):
     """Defects, focus, and how images are cleaned before they are cut into tiles."""
 
     find_defects: bool = True
+    """Mask pores, charged rims and damaged regions; false measures everything."""
     max_defect_fraction: float = Field(0.8, gt=0, le=1)
+    """An image with a larger share of defects is left out."""
     min_sharpness: float | None = Field(None, ge=0)
+    """An image with a lower `sharpness` is left out; not set: 0.4."""
     equalize: Literal["none", "global", "adaptive"] = "none"
+    """Contrast equalization of the image before it is cut into tiles."""
     suppress_line_noise: bool = True
+    """Take out offsets between scan lines."""
     common_pixel_size_nm: Literal["auto", "none"] | PositiveFloat = "auto"
+    """Pixel size that images are resampled to. "auto": the median, where sizes differ by more than
+    2 %; "none": each image keeps its own.
+    """
 
 
 class TilesParameters(StageParameters):
     """Size and stride of tiles (in pixels, nanometres or lattice spacings) and their features."""
 
     tile_size_px: PositiveInt | None = Field(None, ge=4, le=4096)
+    """Side of a tile in pixels. Give one of the three, or none: 4 spacings of the lattice rows."""
     tile_size_nm: PositiveFloat | None = None
+    """Side of a tile in nanometres."""
     tile_size_spacings: PositiveFloat | None = None
+    """Side of a tile in spacings of the lattice rows."""
     stride_px: PositiveInt | None = None
+    """Distance of tile centres in pixels. Give one of the three, or none: 0.75 spacings."""
     stride_nm: PositiveFloat | None = None
+    """Distance of tile centres in nanometres."""
     stride_spacings: PositiveFloat | None = None
+    """Distance of tile centres in spacings of the lattice rows."""
     angle_count: int = Field(60, ge=6, le=720)
+    """Number of projection angles, evenly over 180 degrees."""
     coverage: Literal["full", "inside"] = "full"
+    """"full": tiles overhang the edges and their cells cover the field; "inside": whole tiles only.
+    """
     window: Literal["aligned", "square"] = "aligned"
+    """"aligned": the window turns with the projection direction; "square": as the paper, equal to
+    `skimage.transform.radon(circle=False)`.
+    """
     band_pass: bool = True
+    """Keep only what is about as coarse as the lattice; for aligned windows."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where aligned windows are computed: "cuda" or "auto" need the extra `torch`."""
     alignment: Literal["variance", "second_difference"] = "variance"
+    """What is thresholded at its mean into alignment bits: the variance or its absolute second
+    difference over the angles.
+    """
     min_valid_fraction: float = Field(0.2, ge=0, le=1)
+    """A tile with less of its area inside the image and outside defects is not valid."""
 
     @model_validator(mode="after")
     def _one_of_each(self) -> TilesParameters:
@@ -53,12 +79,25 @@ class TileClustersParameters(StageParameters):
     """How tiles are grouped by their features."""
 
     method: Literal["ward", "kmeans", "dtw"] = "ward"
+    """Ward's agglomerative clustering, k-means, or k-means under dynamic time warping (extra
+    `dtw`).
+    """
     features: Literal["profile", "variance", "alignment"] = "profile"
+    """"profile": logarithm of the variance about its mean; "variance": as it is; "alignment": the
+    bits.
+    """
     scope: Literal["collection", "image"] = "collection"
+    """One fit for the whole collection, or one for each image."""
     n_clusters: PositiveInt | None = None
+    """Number of clusters."""
     distance_threshold: PositiveFloat | Literal["auto"] | None = None
+    """Ward distance at or above which clusters are not merged; "auto" or not set: found from pairs
+    of tiles, unless `n_clusters` is given.
+    """
     max_tiles: int = Field(20_000, ge=100, le=100_000)
+    """Most tiles that a fit sees at once; beyond, prototypes stand for them."""
     seed: int = 0
+    """Seed of everything random in the fit."""
 
     @model_validator(mode="after")
     def _one_criterion(self) -> TileClustersParameters:
@@ -75,9 +114,17 @@ class GrainMapsParameters(StageParameters):
     """How tiles become grains."""
 
     method: Literal["orientation", "clusters", "paper"] = "orientation"
+    """"orientation": by misorientation; "clusters": a partition of the tile clusters; "paper": the
+    published steps.
+    """
     misorientation_deg: float = Field(4.0, gt=0, lt=45)
+    """Neighbours that differ by less along their boundary are one grain."""
     min_diameter_spacings: float = Field(4.0, ge=0)
+    """Regions smaller than a disc of this diameter, in spacings of the lattice rows, go to a
+    neighbour.
+    """
     symmetry: Literal["auto", 2, 4, 6] = "auto"
+    """Rotational symmetry of the lattice; "auto": found in each image."""
 
 
 class GrainsParameters(StageParameters):
@@ -88,8 +135,16 @@ class GrainStatisticsParameters(StageParameters):
     """Grouping and resampling of the statistics."""
 
     by: tuple[str, ...] = ("temperature", "pressure")
+    """Tags whose combinations are the conditions."""
     edge: Literal["weight", "exclude", "include"] = "weight"
+    """Grains cut by the edge: "weight" corrects for them, "exclude" leaves them out, "include"
+    takes them as whole.
+    """
     resample_unit: Literal["auto", "sample", "image"] = "auto"
+    """What the intervals resample; "auto": samples where known, otherwise images."""
     interval: float = Field(0.95, gt=0.5, lt=1)
+    """Confidence of the intervals."""
     resamples: int = Field(2000, ge=100, le=100_000)
+    """Number of resamples."""
     seed: int = 0
+    """Seed of the resampling."""
