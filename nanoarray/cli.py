@@ -290,6 +290,7 @@ def table(
 def report(
     store_url: Annotated[str, typer.Argument(metavar="STORE", help="The store.")],
     out: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
+    images: Annotated[int, typer.Option("--images", min=0, help="Images to show.")] = 12,
 ) -> None:
     """Write a self-contained HTML report of a store.
 
@@ -298,7 +299,7 @@ def report(
     from nanoarray.report.page import write_report
 
     target = out or Path(store_url.rstrip("/").split("/")[-1]).with_suffix(".html")
-    path = write_report(store_url, target)
+    path = write_report(store_url, target, image_count=images)
     _say(f"report in {path} ({_size(path.stat().st_size)})")
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import nanoarray
 from nanoarray.archive.provenance import now
+from nanoarray.archive.store import as_url
 from nanoarray.errors import InputError
 from nanoarray.pipeline import STAGES
 from nanoarray.report import text_tables
@@ -69,7 +70,7 @@ def write_report(
         raise InputError(f"{target} is a folder: expected the name of an HTML file")
     if image_count < 0:
         raise InputError(f"image_count is {image_count}: expected 0 or more")
-    text = render(read_contents(os.fspath(store_url)), image_count=image_count)
+    text = render(read_contents(as_url(store_url)), image_count=image_count)
     partial = target.with_name(f".{target.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
