@@ -51,7 +51,7 @@ def plot_size_distributions(
     *,
     by: Sequence[str] = (),
     quantity: Quantity = "area",
-    edge: EdgeRule = "weight",
+    edge: EdgeRule = "exclude",
 ) -> Figure:
     """Distribution of grain sizes by condition, weighted by number and by area.
 
