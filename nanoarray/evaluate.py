@@ -9,10 +9,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from nanoarray.errors import InputError
+from nanoarray.superlattice.misorientation import (
+    merge_small_misorientation,
+    misorientation_deg,
+    neighbour_pairs,
+)
+
+__all__ = [
+    "adjusted_rand",
+    "boundary_distance",
+    "evaluate_grain_map",
+    "match_grains",
+    "merge_small_misorientation",
+    "misorientation_deg",
+    "neighbour_pairs",
+    "orientation_error_deg",
+    "tiles_to_pixels",
+]
 
 Labels = NDArray[np.integer]
 
@@ -52,109 +67,6 @@ def tiles_to_pixels(tile_map: NDArray, *, stride_px: int, height_px: int, width_
     y = np.minimum(np.arange(height_px) // stride_px, rows - 1)
     x = np.minimum(np.arange(width_px) // stride_px, columns - 1)
     return tile_map[np.ix_(y, x)]
-
-
-def misorientation_deg(a: ArrayLike, b: ArrayLike, *, symmetry: int) -> NDArray[np.float64]:
-    """Smallest angle between two orientations of a lattice of the given symmetry.
-
-    Parameters
-    ----------
-    a, b
-        Orientations [deg], broadcast against each other.
-    symmetry
-        Rotational symmetry: orientations repeat every 360 / symmetry degrees.
-
-    Returns
-    -------
-    ndarray
-        Angles [deg] in [0, 180 / symmetry]; NaN where an orientation is NaN.
-    """
-    period = 360.0 / symmetry
-    difference = np.asarray(a, float) - np.asarray(b, float)
-    return np.abs((difference + period / 2) % period - period / 2)
-
-
-def merge_small_misorientation(
-    grain: Labels, orientation_deg: ArrayLike, *, symmetry: int, threshold_deg: float = 4.0
-) -> NDArray[np.int32]:
-    """Count neighbouring grains of nearly one orientation as one.
-
-    Parameters
-    ----------
-    grain
-        Labels ``(height, width)``, 1..n; 0 is no grain.
-    orientation_deg
-        Orientation of grains 1..n, or of every pixel ``(height, width)``: then neighbours differ by
-        the mean of their difference along the common boundary.
-    symmetry
-        Symmetry of the lattice.
-    threshold_deg
-        Neighbours (sharing an edge of a pixel) less than this apart are merged, transitively.
-
-    Returns
-    -------
-    ndarray
-        Merged labels, 1..m without gaps; 0 stays 0.
-
-    Raises
-    ------
-    InputError
-        If a label has no orientation.
-    """
-    angle = np.asarray(orientation_deg, float)
-    count = int(grain.max(initial=0))
-    if angle.ndim == 2:
-        _same_shape(grain, angle)
-        pairs, close = _boundary_misorientation(grain, angle, symmetry)
-    else:
-        if count > angle.size:
-            raise InputError(f"the labels reach {count} but there are {angle.size} orientations")
-        pairs = neighbour_pairs(grain)
-        a, b = angle[pairs[:, 0] - 1], angle[pairs[:, 1] - 1]
-        close = misorientation_deg(a, b, symmetry=symmetry)
-    pairs = pairs[close < threshold_deg] - 1
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, component = connected_components(graph, directed=False)
-    merged = np.concatenate([[0], component + 1])[grain]
-    present = np.unique(merged[merged > 0])
-    compact = np.zeros(count + 1, np.int32)
-    compact[present] = np.arange(1, present.size + 1)
-    return compact[merged]
-
-
-def _boundary_misorientation(
-    grain: Labels, angle: NDArray[np.floating], symmetry: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs of neighbours and how much they differ on average along their boundary."""
-    names, turns = [], []
-    for here, there in (
-        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
-        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
-    ):
-        a, b = grain[here], grain[there]
-        touch = (a != b) & (a > 0) & (b > 0)
-        low, high = np.minimum(a, b)[touch], np.maximum(a, b)[touch]
-        sign = np.where(a[touch] == low, 1, -1)
-        names.append(np.stack([low, high], axis=1).astype(np.int64))
-        turns.append(sign * (angle[here][touch] - angle[there][touch]))
-    pairs, index = np.unique(np.concatenate(names), axis=0, return_inverse=True)
-    # Differences are known modulo the period: average them on the circle.
-    wave = np.exp(1j * np.deg2rad(np.concatenate(turns)) * symmetry)
-    total = np.bincount(index.ravel(), wave.real, len(pairs)) + 1j * np.bincount(
-        index.ravel(), wave.imag, len(pairs)
-    )
-    return pairs, np.abs(np.rad2deg(np.angle(total))) / symmetry
-
-
-def neighbour_pairs(grain: Labels) -> NDArray[np.int64]:
-    """Pairs of labels that share an edge of a pixel: ``(n, 2)``, lower label first, no 0."""
-    pairs = []
-    for a, b in ((grain[:, :-1], grain[:, 1:]), (grain[:-1], grain[1:])):
-        touch = (a != b) & (a > 0) & (b > 0)
-        pairs.append(np.stack([a[touch], b[touch]], axis=1))
-    both = np.concatenate(pairs).astype(np.int64)
-    both.sort(axis=1)
-    return np.unique(both, axis=0)
 
 
 def _contingency(truth: Labels, found: Labels) -> NDArray[np.int64]:
@@ -367,39 +279,39 @@ def evaluate_grain_map(
     size = {"stride_px": stride_px, "height_px": height, "width_px": width}
     found = np.where(truth_grain > 0, tiles_to_pixels(grain, **size), 0)
     true_angle = np.asarray(truth_orientation_deg, float)
-    if true_angle.ndim == 1:
-        true_angle = np.concatenate([[np.nan], true_angle])[truth_grain]
-    angle = np.where(found > 0, tiles_to_pixels(orientation_deg, **size), np.nan)
-    if truth_merge_orientation_deg is None:
-        truth_merge_orientation_deg = truth_orientation_deg
+    merge_angle = true_angle
+    if truth_merge_orientation_deg is not None:
+        merge_angle = np.asarray(truth_merge_orientation_deg, float)
     truth = merge_small_misorientation(
         truth_grain,
-        truth_merge_orientation_deg,
+        merge_angle,
         symmetry=truth_merge_symmetry or truth_symmetry,
         threshold_deg=merge_below_deg,
     )
-    match = match_grains(truth, found, min_area_px=min_area_px, iou=iou)
-    recovered = match["found_label"] > 0
+    if true_angle.ndim == 1:
+        true_angle = np.concatenate([[np.nan], true_angle])[truth_grain]
+    angle = np.where(found > 0, tiles_to_pixels(orientation_deg, **size), np.nan)
     error = misorientation_deg(true_angle, angle, symmetry=max(truth_symmetry, symmetry))
-    by_grain = [
-        float(np.nanmedian(error[(truth == t) & (found == f)]))
-        for t, f in zip(
-            match["truth_label"][recovered], match["found_label"][recovered], strict=True
-        )
-        if np.isfinite(error[(truth == t) & (found == f)]).any()
-    ]
-    truth_area = np.bincount(truth.ravel())[1:]
-    found_area = np.bincount(found.ravel())[1:]
-    found_area = found_area[found_area > 0]
-    large, found_large = (
-        truth_area[truth_area >= min_area_px],
-        found_area[found_area >= min_area_px],
-    )
-    known = error[np.isfinite(error)]
+    match = match_grains(truth, found, min_area_px=min_area_px, iou=iou)
     return {
         "adjusted_rand": adjusted_rand(truth, found),
         "covered_adjusted_rand": adjusted_rand(truth, found, mask=found > 0),
-        "recovered": _mean(recovered),
+        "recovered": _mean(match["found_label"] > 0),
+        **_area_scores(truth, found, match, min_area_px),
+        **_orientation_scores(truth, found, match, error),
+        "boundary_distance_px": boundary_distance(truth, found),
+        "coverage": float((found > 0).sum() / max((truth > 0).sum(), 1)),
+    }
+
+
+def _area_scores(
+    truth: Labels, found: Labels, match: dict[str, NDArray], min_area_px: float
+) -> dict[str, float]:
+    areas = [np.bincount(labels.ravel())[1:] for labels in (truth, found)]
+    truth_area, found_area = (a[a > 0] for a in areas)
+    large, found_large = (a[a >= min_area_px] for a in (truth_area, found_area))
+    recovered = match["found_label"] > 0
+    return {
         "truth_count": float(large.size),
         "grain_count": float(found_large.size),
         "area_ratio": _mean(found_large) / _mean(large),
@@ -407,10 +319,21 @@ def evaluate_grain_map(
         "matched_area_ratio": _mean(
             match["found_area_px"][recovered] / match["truth_area_px"][recovered]
         ),
-        "orientation_error_deg": float(np.median(known)) if known.size else float("nan"),
-        "grain_orientation_error_deg": float(np.median(by_grain)) if by_grain else float("nan"),
-        "boundary_distance_px": boundary_distance(truth, found),
-        "coverage": float((found > 0).sum() / max((truth > 0).sum(), 1)),
+    }
+
+
+def _orientation_scores(
+    truth: Labels, found: Labels, match: dict[str, NDArray], error: NDArray[np.float64]
+) -> dict[str, float]:
+    known = np.isfinite(error)
+    medians = []
+    for own, other in zip(match["truth_label"], match["found_label"], strict=True):
+        common = (truth == own) & (found == other) & known
+        if other > 0 and common.any():
+            medians.append(np.median(error[common]))
+    return {
+        "orientation_error_deg": float(np.median(error[known])) if known.any() else float("nan"),
+        "grain_orientation_error_deg": float(np.median(medians)) if medians else float("nan"),
     }
 
 

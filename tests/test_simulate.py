@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import tifffile
 from nanoarray.errors import InputError
 from nanoarray.evaluate import misorientation_deg, neighbour_pairs
 from nanoarray.simulate.archive import CONDITIONS, plan_archive, simulate_archive
-from nanoarray.simulate.fei_tiff import DATA_BAR_ROWS, write_fei_tiff
+from nanoarray.simulate.fei_tiff import DATA_BAR_ROWS, Acquisition, write_fei_tiff
 from nanoarray.simulate.superlattice import (
     LATTICE_SYMMETRY,
     NOISE_LEVELS,
@@ -140,7 +141,12 @@ def test_impossible_parameters_are_refused(wrong):
 def test_fei_metadata_reads_back(tmp_path, rgb):
     image = np.random.default_rng(0).integers(0, 255, (120, 640), dtype=np.uint8)
     path = write_fei_tiff(
-        tmp_path / "a.tif", image, pixel_size_nm=2.5, voltage_kV=5, current_pA=86, rgb=rgb
+        tmp_path / "a.tif",
+        image,
+        pixel_size_nm=2.5,
+        acquisition=Acquisition(voltage_kV=2.0),
+        acquired=datetime(2024, 5, 6, 13, 7, 8),
+        rgb=rgb,
     )
     with tifffile.TiffFile(path) as file:
         pixels, metadata = file.asarray(), file.fei_metadata
@@ -149,7 +155,9 @@ def test_fei_metadata_reads_back(tmp_path, rgb):
     assert np.array_equal(grey[:120], image)
     assert metadata["Scan"]["PixelWidth"] == pytest.approx(2.5e-9)
     assert metadata["EBeam"]["HFW"] == pytest.approx(640 * 2.5e-9)
-    assert metadata["EBeam"]["HV"] == 5000
+    assert metadata["EBeam"]["HV"] == 2000
+    assert metadata["User"]["Date"] == "05/06/2024"
+    assert metadata["User"]["Time"] == "01:07:08 PM"
     assert metadata["EBeam"]["BeamCurrent"] == pytest.approx(8.6e-11)
     assert metadata["Image"]["ResolutionY"] == 120
     assert metadata["PrivateFei"]["DatabarHeight"] == DATA_BAR_ROWS

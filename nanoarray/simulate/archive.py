@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nanoarray.errors import InputError
-from nanoarray.simulate.fei_tiff import write_fei_tiff
+from nanoarray.simulate.fei_tiff import Acquisition, write_fei_tiff
 from nanoarray.simulate.superlattice import (
     NOISE_LEVELS,
     Lattice,
@@ -184,7 +184,7 @@ def simulate_archive(
             folder / f"{spec.stem}.tif",
             simulated.image,
             pixel_size_nm=pixel_size_nm,
-            tilt_deg=0.0,
+            acquisition=Acquisition(tilt_deg=0.0),
             acquired=start + timedelta(minutes=2 * index),
         )
 

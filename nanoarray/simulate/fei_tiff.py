@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -19,19 +20,25 @@ _FEI_HELIOS = 34682
 _CANVAS_WIDTH_M = 0.128
 
 
+@dataclass(frozen=True)
+class Acquisition:
+    """Conditions that the header and the data bar record."""
+
+    voltage_kV: float = 5.0
+    current_pA: float = 86.0
+    tilt_deg: float = 52.0
+    working_distance_mm: float = 4.1
+    dwell_us: float = 3.0
+    detector: str = "TLD"
+
+
 def write_fei_tiff(
     path: str | Path,
     image: NDArray[np.uint8] | NDArray[np.uint16],
     *,
     pixel_size_nm: float,
-    magnification: float | None = None,
-    voltage_kV: float = 5.0,
-    current_pA: float = 86.0,
-    tilt_deg: float = 52.0,
-    working_distance_mm: float = 4.1,
-    dwell_us: float = 3.0,
-    detector: str = "TLD",
-    acquired: datetime | None = None,
+    acquisition: Acquisition | None = None,
+    acquired: datetime = datetime(2022, 3, 14, 11, 52, 46),
     data_bar: bool = True,
     rgb: bool = False,
 ) -> Path:
@@ -44,11 +51,11 @@ def write_fei_tiff(
     image
         Micrograph, ``(height, width)`` uint8 or uint16.
     pixel_size_nm
-        Size of a pixel.
-    magnification
-        Recorded magnification; by default the one that belongs to the field width.
-    voltage_kV, current_pA, tilt_deg, working_distance_mm, dwell_us, detector, acquired
+        Size of a pixel. The magnification is the one that belongs to the width of the field.
+    acquisition
         Recorded conditions.
+    acquired
+        Recorded date and time.
     data_bar
         Append the data bar, 59 rows that are not part of the micrograph.
     rgb
@@ -64,56 +71,23 @@ def write_fei_tiff(
     InputError
         If the image is not a 2-D uint8 or uint16 array or the pixel size is not positive.
     """
-    if image.ndim != 2 or image.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
-        raise InputError(
-            f"image is {image.ndim}-D {image.dtype}: a 2-D uint8 or uint16 array is needed"
-        )
-    if rgb and image.dtype != np.dtype(np.uint8):
-        raise InputError("rgb=True needs a uint8 image")
-    if not (np.isfinite(pixel_size_nm) and pixel_size_nm > 0):
-        raise InputError(f"pixel_size_nm is {pixel_size_nm}: it must be positive")
-    height, width = image.shape
-    field_width_um = width * pixel_size_nm / 1000
-    if magnification is None:
-        magnification = _CANVAS_WIDTH_M / (field_width_um * 1e-6)
-    acquired = acquired or datetime(2022, 3, 14, 11, 52, 46)
+    _check(image, pixel_size_nm, rgb)
+    recorded = acquisition or Acquisition()
     pixels: NDArray = image
     if data_bar:
-        cells = {
-            "HV": f"{voltage_kV:.2f} kV",
-            "curr": f"{current_pA:.0f} pA",
-            "tilt": f"{tilt_deg:.0f}°",
-            "mag": f"{magnification:,.0f} x".replace(",", " "),
-            "WD": f"{working_distance_mm:.1f} mm",
-            "HFW": f"{field_width_um:.2f} µm",
-        }
-        bar = _draw_data_bar(width, cells, pixel_size_nm, detector)
+        bar: NDArray = _draw_data_bar(image.shape[1], pixel_size_nm, recorded)
         if image.dtype == np.dtype(np.uint16):
-            pixels = np.concatenate([image, bar.astype(np.uint16) * 257])
-        else:
-            pixels = np.concatenate([image, bar])
-    sections = _metadata(
-        height=height,
-        width=width,
-        pixel_size_nm=pixel_size_nm,
-        voltage_kV=voltage_kV,
-        current_pA=current_pA,
-        tilt_deg=tilt_deg,
-        working_distance_mm=working_distance_mm,
-        dwell_us=dwell_us,
-        detector=detector,
-        acquired=acquired,
-        data_bar_rows=DATA_BAR_ROWS if data_bar else 0,
-    )
+            bar = bar.astype(np.uint16) * 257
+        pixels = np.concatenate([image, bar])
+    bar_rows = DATA_BAR_ROWS if data_bar else 0
+    sections = _metadata(image.shape, pixel_size_nm, recorded, acquired, bar_rows)
     text = "\r\n".join(
         f"[{name}]\r\n" + "".join(f"{key}={value}\r\n" for key, value in section.items())
         for name, section in sections.items()
     )
-    if rgb:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
     tifffile.imwrite(
         path,
-        pixels,
+        np.repeat(pixels[..., None], 3, axis=2) if rgb else pixels,
         photometric="rgb" if rgb else "minisblack",
         resolution=(67, 67),
         resolutionunit="CENTIMETER",
@@ -124,10 +98,29 @@ def write_fei_tiff(
     return Path(path)
 
 
-def _draw_data_bar(
-    width: int, cells: dict[str, str], pixel_size_nm: float, detector: str
-) -> NDArray[np.uint8]:
+def _check(image: NDArray, pixel_size_nm: float, rgb: bool) -> None:
+    if image.ndim != 2 or image.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        raise InputError(
+            f"image is {image.ndim}-D {image.dtype}: a 2-D uint8 or uint16 array is needed"
+        )
+    if rgb and image.dtype != np.dtype(np.uint8):
+        raise InputError("rgb=True needs a uint8 image")
+    if not (np.isfinite(pixel_size_nm) and pixel_size_nm > 0):
+        raise InputError(f"pixel_size_nm is {pixel_size_nm}: it must be positive")
+
+
+def _draw_data_bar(width: int, pixel_size_nm: float, recorded: Acquisition) -> NDArray[np.uint8]:
     """Black bar with white frames, two rows of text and a scale bar."""
+    field_width_um = width * pixel_size_nm / 1000
+    magnification = _CANVAS_WIDTH_M / (field_width_um * 1e-6)
+    cells = {
+        "HV": f"{recorded.voltage_kV:.2f} kV",
+        "curr": f"{recorded.current_pA:.0f} pA",
+        "tilt": f"{recorded.tilt_deg:.0f}°",
+        "mag": f"{magnification:,.0f} x".replace(",", " "),
+        "WD": f"{recorded.working_distance_mm:.1f} mm",
+        "HFW": f"{field_width_um:.2f} um",
+    }
     bar = Image.new("L", (width, DATA_BAR_ROWS), 0)
     draw = ImageDraw.Draw(bar)
     font = ImageFont.load_default(size=max(8, min(22, width // 46)))
@@ -150,37 +143,32 @@ def _draw_data_bar(
     draw.line([(middle - half, 15), (middle + half, 15)], fill=255, width=2)
     for end in (middle - half, middle + half):
         draw.line([(end, 11), (end, 19)], fill=255, width=2)
-    label = f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm / 1000:g} µm"
+    label = f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm / 1000:g} um"
     box = draw.textbbox((middle, 15), label, font=font, anchor="mm")
     draw.rectangle([box[0] - 3, 2, box[2] + 3, 28], fill=0)
     draw.text((middle, 15), label, fill=255, font=font, anchor="mm")
     draw.line([(right, 30), (width, 30)], fill=255)
-    draw.text((middle, 44), detector, fill=255, font=font, anchor="mm")
+    draw.text((middle, 44), recorded.detector, fill=255, font=font, anchor="mm")
     return np.asarray(bar, dtype=np.uint8)
 
 
 def _metadata(
-    *,
-    height: int,
-    width: int,
+    shape: tuple[int, ...],
     pixel_size_nm: float,
-    voltage_kV: float,
-    current_pA: float,
-    tilt_deg: float,
-    working_distance_mm: float,
-    dwell_us: float,
-    detector: str,
+    recorded: Acquisition,
     acquired: datetime,
     data_bar_rows: int,
 ) -> dict[str, dict[str, object]]:
     """The sections of a Helios header that say something about the image."""
+    height, width = shape
+    detector = recorded.detector
     pixel_m = f"{pixel_size_nm * 1e-9:.9g}"
     field_m = f"{width * pixel_size_nm * 1e-9:.9g}"
     field_height_m = f"{height * pixel_size_nm * 1e-9:.9g}"
-    tilt = f"{np.deg2rad(tilt_deg):.6g}"
-    distance = f"{working_distance_mm * 1e-3:.6g}"
-    dwell = f"{dwell_us * 1e-6:.6g}"
-    volts = f"{voltage_kV * 1000:.10g}"
+    tilt = f"{np.deg2rad(recorded.tilt_deg):.6g}"
+    distance = f"{recorded.working_distance_mm * 1e-3:.6g}"
+    dwell = f"{recorded.dwell_us * 1e-6:.6g}"
+    volts = f"{recorded.voltage_kV * 1000:.10g}"
     fields = {"HorFieldsize": field_m, "VerFieldsize": field_height_m}
     return {
         "User": {
@@ -196,7 +184,7 @@ def _metadata(
             "HFW": field_m,
             "VFW": field_height_m,
             "WD": distance,
-            "BeamCurrent": f"{current_pA * 1e-12:.6g}",
+            "BeamCurrent": f"{recorded.current_pA * 1e-12:.6g}",
             "TiltCorrectionIsOn": "no",
             "ScanRotation": 0,
             "StageTa": tilt,

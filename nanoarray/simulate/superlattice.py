@@ -19,6 +19,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from nanoarray.errors import InputError
+from nanoarray.simulate.drawing import cut_pores, draw_beads, record
 
 Lattice = Literal["square", "hexagonal", "oblique"]
 
@@ -38,10 +39,6 @@ NOISE_LEVELS: dict[str, dict[str, float]] = {
     "high": {"disorder": 0.08, "blur_px": 1.2, "noise": 0.35, "line_noise": 0.1, "background": 0.5},
 }
 
-_BASE_GREY = 90.0
-_BEAD_GREY = 60.0
-# Full width at half height of a bead before blur, in nearest-neighbour distances.
-_BEAD_WIDTH = 0.55
 # Beads of different grains closer than this (in nearest-neighbour distances) cannot both exist.
 _CLOSEST = 0.65
 
@@ -153,15 +150,7 @@ def simulate_polycrystal(
         If a parameter is impossible.
     """
     parameters: dict[str, object] = dict(locals())
-    if lattice not in get_args(Lattice):
-        raise InputError(f"lattice is {lattice!r}: use one of {', '.join(get_args(Lattice))}")
-    if min(height_px, width_px) < 16 or grain_count < 1 or spacing_px < 3:
-        raise InputError(
-            f"cannot simulate {height_px} x {width_px} px with {grain_count} grains at a spacing "
-            f"of {spacing_px} px: at least 16 x 16 px, 1 grain and 3 px are needed"
-        )
-    if not 0 <= tilt_deg <= 75:
-        raise InputError(f"tilt_deg is {tilt_deg}: it must be between 0 and 75")
+    _check(height_px, width_px, grain_count, lattice, spacing_px, tilt_deg)
     rng = np.random.default_rng(seed)
     radius = np.sqrt(height_px * width_px / (np.pi * grain_count))
     around = (height_px + 2 * margin_px) * (width_px + 2 * margin_px) / (height_px * width_px)
@@ -181,29 +170,43 @@ def simulate_polycrystal(
     )
     beads = _place_beads(grain, centroids, angle, bend, lattice, spacing_px, tilt_deg, rng)
     beads += rng.normal(0.0, disorder * spacing_px, beads.shape) * [np.cos(np.deg2rad(tilt_deg)), 1]
-    scene = _draw_beads(beads, (height_px, width_px), spacing_px, tilt_deg, blur_px, rng)
+    scene = draw_beads(beads, (height_px, width_px), spacing_px, tilt_deg, blur_px, rng)
     if pore_count:
-        _cut_pores(scene, grain, pore_count, radius, rng)
-    image = _record(scene, noise, line_noise, background, rng)
+        cut_pores(scene, grain, pore_count, radius, rng)
+    image = record(scene, noise, line_noise, background, rng)
     seen, seen_symmetry = _seen_orientation(angle, lattice, tilt_deg)
     local = _local_orientation(grain, centroids, angle, bend, tilt_deg)
-    # Directions are seen through a table: tilting bends the scale of angles.
-    table = np.linspace(0, 360.0 / symmetry, 3601)
-    nearest = np.nan_to_num(local % (360.0 / symmetry)) * (3600 * symmetry / 360.0)
-    local_seen = _seen_orientation(table, lattice, tilt_deg)[0][np.rint(nearest).astype(np.int64)]
-    if tilt_deg == 0:
-        local_seen = local % (360.0 / symmetry)
+    local_seen = _seen_locally(local, lattice, tilt_deg)
     return SimulatedPolycrystal(
         image=image,
         grain=grain,
         orientation_deg=seen,
         lattice_orientation_deg=angle,
-        local_orientation_deg=np.where(grain > 0, local_seen, np.nan).astype(np.float32),
+        local_orientation_deg=local_seen,
         local_lattice_orientation_deg=(local % (360.0 / symmetry)).astype(np.float32),
         symmetry=seen_symmetry,
         lattice_symmetry=symmetry,
         parameters=parameters,
     )
+
+
+def _check(
+    height_px: int,
+    width_px: int,
+    grain_count: int,
+    lattice: str,
+    spacing_px: float,
+    tilt_deg: float,
+) -> None:
+    if lattice not in get_args(Lattice):
+        raise InputError(f"lattice is {lattice!r}: use one of {', '.join(get_args(Lattice))}")
+    if min(height_px, width_px) < 16 or grain_count < 1 or spacing_px < 3:
+        raise InputError(
+            f"cannot simulate {height_px} x {width_px} px with {grain_count} grains at a spacing "
+            f"of {spacing_px} px: at least 16 x 16 px, 1 grain and 3 px are needed"
+        )
+    if not 0 <= tilt_deg <= 75:
+        raise InputError(f"tilt_deg is {tilt_deg}: it must be between 0 and 75")
 
 
 @njit(cache=True, nogil=True)
@@ -303,110 +306,6 @@ def _place_beads(
     return beads[keep]
 
 
-def _draw_beads(
-    beads: NDArray[np.float64],
-    shape: tuple[int, int],
-    spacing_px: float,
-    tilt_deg: float,
-    blur_px: float,
-    rng: np.random.Generator,
-) -> NDArray[np.float32]:
-    """Blurred Gaussian beads of slightly different size and height (unblurred height 1)."""
-    sigma = _BEAD_WIDTH * spacing_px / 2.355 * (1 + 0.06 * rng.standard_normal(len(beads)))
-    sigma = np.maximum(sigma, 0.1 * spacing_px)
-    height = np.maximum(1 + 0.15 * rng.standard_normal(len(beads)), 0.1)
-    sigma_y = np.hypot(sigma * np.cos(np.deg2rad(tilt_deg)), blur_px)
-    sigma_x = np.hypot(sigma, blur_px)
-    # Blur spreads a bead and lowers it; the product of both keeps its volume.
-    height = height * sigma**2 * np.cos(np.deg2rad(tilt_deg)) / (sigma_y * sigma_x)
-    scene = np.zeros(shape, np.float32)
-    _add_beads(scene, beads, sigma_y, sigma_x, height)
-    return scene
-
-
-@njit(cache=True, nogil=True)
-def _add_beads(
-    scene: NDArray[np.float32],
-    beads: NDArray[np.float64],
-    sigma_y: NDArray[np.float64],
-    sigma_x: NDArray[np.float64],
-    height: NDArray[np.float64],
-) -> None:
-    rows, columns = scene.shape
-    for k in range(beads.shape[0]):
-        y, x, sy, sx = beads[k, 0], beads[k, 1], sigma_y[k], sigma_x[k]
-        for r in range(max(0, int(y - 4 * sy)), min(rows, int(y + 4 * sy) + 2)):
-            along_y = height[k] * np.exp(-0.5 * ((r - y) / sy) ** 2)
-            for c in range(max(0, int(x - 4 * sx)), min(columns, int(x + 4 * sx) + 2)):
-                scene[r, c] += along_y * np.exp(-0.5 * ((c - x) / sx) ** 2)
-
-
-def _cut_pores(
-    scene: NDArray[np.float32],
-    grain: NDArray[np.int32],
-    count: int,
-    grain_radius: float,
-    rng: np.random.Generator,
-) -> None:
-    """Dark smooth holes with bright charging rims; sets their grain to 0, in place."""
-    rows, columns = scene.shape
-    for _ in range(count):
-        y0, x0 = rng.uniform(0, rows), rng.uniform(0, columns)
-        radius = grain_radius * rng.uniform(0.15, 0.5)
-        phases = rng.uniform(0, 2 * np.pi, 3)
-        heights = 0.25 * rng.uniform(0, 1, 3) / np.arange(1, 4)
-        reach = int(1.7 * radius + 12)
-        top, left = max(0, int(y0) - reach), max(0, int(x0) - reach)
-        window = (slice(top, int(y0) + reach + 1), slice(left, int(x0) + reach + 1))
-        y, x = np.ogrid[
-            window[0].start : min(window[0].stop, rows), left : min(window[1].stop, columns)
-        ]
-        theta = np.arctan2(y - y0, x - x0)
-        edge = radius * (
-            1
-            + sum(
-                h * np.cos((m + 2) * theta + p)
-                for m, (h, p) in enumerate(zip(heights, phases, strict=True))
-            )
-        )
-        depth = edge - np.hypot(y - y0, x - x0)
-        inside = 1 / (1 + np.exp(-np.clip(depth, -30, 30)))
-        rim = 1.2 * np.exp(-(((depth + 3.0) / 3.0) ** 2))
-        view = scene[window]
-        view *= 1 - inside
-        view += rim - 1.0 * inside
-        grain[window][depth > 0] = 0
-
-
-def _record(
-    scene: NDArray[np.float32],
-    noise: float,
-    line_noise: float,
-    background: float,
-    rng: np.random.Generator,
-) -> NDArray[np.uint8]:
-    """Add background, line noise and pixel noise; digitize to grey levels."""
-    rows, columns = scene.shape
-    image = scene.copy()
-    if background > 0:
-        coarse = ndimage.zoom(
-            rng.standard_normal((4, 4)), 8, order=3, mode="nearest", grid_mode=True
-        )
-        coarse = background * (coarse - coarse.mean()) / max(coarse.std(), 1e-9)
-        image += ndimage.zoom(
-            coarse.astype(np.float32),
-            (rows / 32, columns / 32),
-            order=1,
-            grid_mode=True,
-            mode="nearest",
-        )[:rows, :columns]
-    if line_noise > 0:
-        image += (line_noise * rng.standard_normal((rows, 1))).astype(np.float32)
-    if noise > 0:
-        image += noise * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(np.rint(_BASE_GREY + _BEAD_GREY * image), 0, 255).astype(np.uint8)
-
-
 def _local_orientation(
     grain: NDArray[np.int32],
     centroids: NDArray[np.float64],
@@ -421,6 +320,17 @@ def _local_orientation(
     right = np.arange(columns)[None, :] - centroids[:, 1][index]
     turn = bend.imag[index] * right + bend.real[index] * up
     return np.where(grain > 0, angle[index] + np.rad2deg(turn), np.nan)
+
+
+def _seen_locally(local: NDArray[np.float64], lattice: str, tilt_deg: float) -> NDArray[np.float32]:
+    """Orientation as seen at every pixel, from that in the plane of the sample; NaN stays."""
+    period = 360.0 / LATTICE_SYMMETRY[lattice]
+    if tilt_deg == 0:
+        return (local % period).astype(np.float32)
+    # Through a table, because finding the shortest vector at every pixel is slow.
+    table, _ = _seen_orientation(np.linspace(0, period, 3601), lattice, tilt_deg)
+    nearest = np.rint(np.nan_to_num(local % period) * (3600 / period)).astype(np.int64)
+    return np.where(np.isfinite(local), table[nearest], np.nan).astype(np.float32)
 
 
 def _seen_orientation(
