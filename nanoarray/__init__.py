@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         label_grains,
         measure_grains,
         prepare_images,
-        summarize_grains,
         tile_radon,
     )
+    from nanoarray.superlattice.summary import summarize_grains
 
 _HOMES = {
     "cluster_tiles": "nanoarray.superlattice.steps:cluster_tiles",
@@ -40,7 +40,7 @@ _HOMES = {
     "prepare_images": "nanoarray.superlattice.steps:prepare_images",
     "run": "nanoarray.pipeline:run",
     "status": "nanoarray.archive.status:store_status",
-    "summarize_grains": "nanoarray.superlattice.steps:summarize_grains",
+    "summarize_grains": "nanoarray.superlattice.summary:summarize_grains",
     "table": "nanoarray.archive.tables:table",
     "tile_radon": "nanoarray.superlattice.steps:tile_radon",
 }

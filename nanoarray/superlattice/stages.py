@@ -13,6 +13,12 @@ from nanoarray.archive.engine import Inputs, LeftOut, Stage
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.errors import InputError
 from nanoarray.superlattice import one_image, one_map
+from nanoarray.superlattice.lengths import (
+    MAX_RESAMPLING,
+    common_pixel_size,
+    known_median,
+    length_px,
+)
 from nanoarray.superlattice.one_image import Field, Grid
 from nanoarray.superlattice.parameters import (
     GrainMapsParameters,
@@ -27,20 +33,15 @@ from nanoarray.superlattice.steps import (
     DEFAULT_TILE_SPACINGS,
     GRAIN_MAP_NAMES,
     collection_grid,
-    image_table,
     projection_angles,
-    summarize,
     tile_vectors,
 )
+from nanoarray.superlattice.summary import image_table, summarize
 
 #: Images per block of the map stages.
 BLOCK = 2
 #: Rows per block of the table of grains.
 GRAIN_BLOCK = 4096
-#: Pixel sizes that differ by less are measured in each image's own pixels.
-SAME_PIXEL_SIZE = 0.02
-#: Images are enlarged or reduced by at most this factor; further away a lattice cannot be seen.
-MAX_RESAMPLING = 4.0
 
 
 def _plan(
@@ -85,13 +86,13 @@ def _plan_tiles(inputs: Inputs, parameters: TilesParameters) -> GroupPlan:
     cleaning = _cleaning(prepared)
     usable = prepared["usable"].values.astype(bool)
     size_nm = images["pixel_size"].values
-    common = _common_pixel_size(size_nm[usable], cleaning)
+    common = common_pixel_size(size_nm[usable], cleaning)
     factor = size_nm / common if np.isfinite(common) else np.ones(size_nm.shape)
     usable &= np.isfinite(factor) & (np.abs(np.log(factor)) <= np.log(MAX_RESAMPLING))
-    spacing = _median((prepared["lattice_spacing"].values * factor)[usable])
-    scale_nm = common if np.isfinite(common) else _median(size_nm[usable])
-    tile = _length(parameters, "tile_size", spacing, scale_nm, DEFAULT_TILE_SPACINGS)
-    stride = _length(parameters, "stride", spacing, scale_nm, DEFAULT_STRIDE_SPACINGS)
+    spacing = known_median((prepared["lattice_spacing"].values * factor)[usable])
+    scale_nm = common if np.isfinite(common) else known_median(size_nm[usable])
+    tile = length_px(parameters, "tile_size", spacing, scale_nm, DEFAULT_TILE_SPACINGS)
+    stride = length_px(parameters, "stride", spacing, scale_nm, DEFAULT_STRIDE_SPACINGS)
     if not usable.any():
         raise InputError("no image is usable: see `nanoarray status` and the group 'prepared'")
     height = int(np.rint(images["height"].values[usable] * factor[usable]).max())
@@ -122,44 +123,6 @@ def _plan_tiles(inputs: Inputs, parameters: TilesParameters) -> GroupPlan:
 def _tile(inputs: Inputs, parameters: TilesParameters, own: xr.Dataset, i: int) -> dict[str, Any]:
     field = _field(inputs, float(own["common_pixel_size"]), i)
     return one_image.tile_features(field, _grid(own), own["angle"].values, parameters)
-
-
-def _common_pixel_size(sizes_nm: np.ndarray, parameters: PreparedParameters) -> float:
-    """Pixel size to resample to; NaN where every image keeps its own."""
-    wanted = parameters.common_pixel_size_nm
-    known = sizes_nm[np.isfinite(sizes_nm)]
-    if wanted == "none" or known.size == 0:
-        return float("nan")
-    if wanted != "auto":
-        return float(wanted)
-    if known.max() / known.min() <= 1 + SAME_PIXEL_SIZE:
-        return float("nan")
-    # Three digits, so that a few more images do not move it.
-    return float(f"{np.median(known):.3g}")
-
-
-def _length(
-    parameters: TilesParameters, what: str, spacing_px: float, scale_nm: float, default: float
-) -> int:
-    """A length in whole pixels, from pixels, nanometres or lattice spacings."""
-    pixels = getattr(parameters, f"{what}_px")
-    if pixels is not None:
-        return int(pixels)
-    length_nm = getattr(parameters, f"{what}_nm")
-    if length_nm is not None:
-        if not np.isfinite(scale_nm):
-            raise InputError(f"tiles.{what}_nm needs a pixel size and no image has one")
-        return max(1, round(length_nm / scale_nm))
-    spacings = getattr(parameters, f"{what}_spacings")
-    if not np.isfinite(spacing_px):
-        raise InputError(
-            f"no image shows a lattice to choose the {what.replace('_', ' ')} by: "
-            f"set tiles.{what}_px"
-        )
-    length = (default if spacings is None else spacings) * spacing_px
-    # Even steps of about 5 %, so that a few more images do not move it.
-    step = 2 if length >= 24 else 1
-    return max(4 if what == "tile_size" else 1, step * round(length / step))
 
 
 # --- tile_clusters ----------------------------------------------------------------------------
@@ -286,7 +249,7 @@ def _plan_statistics(inputs: Inputs, parameters: GrainStatisticsParameters) -> G
     maps = inputs["grain_maps"]
     images = image_table(inputs["images"], inputs["prepared"], maps)
     size_nm = float(maps["common_pixel_size"])
-    size_nm = size_nm if np.isfinite(size_nm) else _median(images["pixel_size"].to_numpy())
+    size_nm = size_nm if np.isfinite(size_nm) else known_median(images["pixel_size"].to_numpy())
     ds = summarize(
         inputs["grains"].to_dataframe().reset_index(drop=True),
         images,
@@ -357,11 +320,6 @@ def _grid(tiles: xr.Dataset) -> Grid:
         int(tiles["tile_size"]),
         int(tiles["stride"]),
     )
-
-
-def _median(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if known.size else float("nan")
 
 
 STAGES: tuple[Stage, ...] = (

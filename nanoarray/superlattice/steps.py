@@ -8,24 +8,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from nanoarray import schema
 from nanoarray.archive.mapping import map_images
-from nanoarray.archive.tables import image_columns, join_tags
+from nanoarray.archive.tables import join_tags
 from nanoarray.errors import InputError
 from nanoarray.superlattice import one_image, one_map, spectrum
 from nanoarray.superlattice.one_image import Grid
 from nanoarray.superlattice.parameters import (
     GrainMapsParameters,
-    GrainStatisticsParameters,
     PreparedParameters,
     TileClustersParameters,
     TilesParameters,
 )
-from nanoarray.superlattice.statistics import STATISTIC_COLUMNS, compare_conditions, trend_test
-from nanoarray.superlattice.statistics import summarize_grains as summarize_frame
 from nanoarray.superlattice.tile_grid import tile_grid
 
 #: Tile size and stride where no length is given, in spacings of the lattice rows.
@@ -378,99 +374,3 @@ def _with_shapes(ds: xr.Dataset) -> xr.Dataset:
         if name not in ds
     }
     return ds.assign(given)
-
-
-def image_table(
-    images: xr.Dataset, prepared: xr.Dataset | None = None, maps: xr.Dataset | None = None
-) -> pd.DataFrame:
-    """Images as rows with their tags, and ``usable``: in focus and with a grain map."""
-    frame = pd.DataFrame(image_columns(images))
-    frame["usable"] = frame.get("ok", True)
-    for ds in (prepared, maps):
-        if ds is not None:
-            frame["usable"] &= ds["problem"].values.astype(object) == ""
-    if prepared is not None:
-        frame["usable"] &= prepared["usable"].values.astype(bool)
-    return frame
-
-
-def summarize_grains(
-    grains: xr.Dataset, images: xr.Dataset, *, tile_size_um: float | None = None, **parameters: Any
-) -> xr.Dataset:
-    """Grain sizes by condition, with intervals, comparisons and trends.
-
-    Parameters
-    ----------
-    grains
-        Along ``grain``, as `nanoarray.table` gives them.
-    images
-        Along ``image`` with the tags; images without grains count too.
-    tile_size_um
-        Side of a tile [um]: smaller grains are counted and warned about.
-    **parameters
-        Fields of `GrainStatisticsParameters`, such as ``by=("temperature",)``.
-
-    Returns
-    -------
-    xr.Dataset
-        One row per ``condition``, per ``pair`` of conditions and per ``trend``; see
-        `nanoarray.superlattice.statistics`.
-    """
-    chosen = GrainStatisticsParameters.model_validate(parameters)
-    frame = grains.to_dataframe().reset_index(drop=True)
-    return summarize(frame, image_table(images), chosen, tile_size_um=tile_size_um)
-
-
-def summarize(
-    grains: pd.DataFrame,
-    images: pd.DataFrame,
-    parameters: GrainStatisticsParameters,
-    *,
-    tile_size_um: float | None,
-) -> xr.Dataset:
-    """Statistics of grains and images as a Dataset of small tables."""
-    common: dict[str, Any] = {
-        "interval": parameters.interval,
-        "resamples": parameters.resamples,
-        "seed": parameters.seed,
-        "edge": parameters.edge,
-        "resample_unit": parameters.resample_unit,
-    }
-    by = list(parameters.by)
-    missing = [tag for tag in by if tag not in images]
-    if missing:
-        raise InputError(
-            f"grain_statistics.by names the tag {missing[0]!r}, which no image has: expected some "
-            f"of {', '.join(map(str, images.columns))}"
-        )
-    summary = summarize_frame(grains, images, by=by, tile_size_um=tile_size_um, **common)
-    pairs = (
-        compare_conditions(grains, images, by=by, **common) if len(summary) > 1 else pd.DataFrame()
-    )
-    trends = [
-        trend_test(grains, images, tag=tag, hold=[t for t in by if t != tag], **common)
-        for tag in by
-        if images[tag].dtype.kind in "fi" and images[tag].nunique() > 1
-    ]
-    tables = {"condition": summary, "pair": pairs}
-    tables["trend"] = pd.concat(trends, ignore_index=True) if trends else pd.DataFrame()
-    variables: dict[str, Any] = {}
-    for dim, frame in tables.items():
-        prefix = "" if dim == "condition" else f"{dim}_"
-        for name in frame.columns:
-            variables[f"{prefix}{name}"] = (dim, *_values_and_attrs(str(name), frame[name]))
-    return xr.Dataset(variables)
-
-
-def _values_and_attrs(name: str, column: pd.Series) -> tuple[np.ndarray, dict[str, str]]:
-    """A column as an array with its unit and meaning."""
-    base = name.removesuffix("_low").removesuffix("_high")
-    end = {"_low": ", lower end of the interval", "_high": ", upper end of the interval"}
-    units, text = STATISTIC_COLUMNS.get(base, ("1", base.replace("_", " ")))
-    tag = schema.known("images", name)
-    if tag is not None:
-        units, text = tag.units, tag.long_name
-    values = column.to_numpy()
-    if values.dtype.kind not in "fiub":
-        values = np.array(["" if v is None or v != v else str(v) for v in values], dtype=object)
-    return values, {"units": units, "long_name": text + end.get(name[len(base) :], "")}
