@@ -166,3 +166,23 @@ def test_workers_and_scheduler_exclude_each_other():
         open_executor(workers=1, scheduler="tcp://127.0.0.1:1"),
     ):
         pass
+
+
+def test_current_client_is_used_and_a_scheduler_can_be_named(archive):
+    from distributed import Client
+
+    _, url = archive
+    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        with open_executor() as executor:
+            assert executor.client is client
+            assert run(url, executor).status == "done"
+        with open_executor(scheduler=client.scheduler.address) as executor:
+            assert run(url, executor).status == "unchanged"
+
+
+def test_scheduler_that_does_not_answer():
+    with (
+        pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:1"),
+        open_executor(scheduler="tcp://127.0.0.1:1"),
+    ):
+        pass
