@@ -1,9 +1,11 @@
 """Accuracy of grain maps on simulated micrographs with known grains.
 
 Run ``python benchmarks/accuracy.py [--quick] [--overlays DIR]``. Everything has its default
-settings; nothing is tuned per image. The paper's steps are shown beside, once with the distance
-threshold found from the data and once with the best of six thresholds chosen by looking at the
-truth. True neighbours less than 4 degrees apart count as one grain.
+settings; nothing is tuned per image. The paper's steps are shown beside: with the distance
+threshold found from the data, with the best of six thresholds chosen by looking at the truth, and
+with a partition of the same clusters in place of the paper's morphology. True neighbours less than
+4 degrees apart count as one grain. Ends with 1 if a target is missed (not with ``--quick``: four
+images say little about the mean grain area).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from nanoarray.simulate.superlattice import (
 )
 from nanoarray.superlattice.cluster import fit_clusters, spatial_pairs
 from nanoarray.superlattice.grains import map_grains
-from nanoarray.superlattice.paper_grains import paper_grains
+from nanoarray.superlattice.paper_grains import grains_from_clusters, paper_grains
 from nanoarray.superlattice.prepare import (
     equalize,
     find_defects,
@@ -110,8 +112,8 @@ def default_map(truth: SimulatedPolycrystal) -> Score:
     return {**score, "seconds": seconds, "all_seconds": seconds + begin - start}
 
 
-def paper_maps(truth: SimulatedPolycrystal) -> tuple[Score, Score]:
-    """Scores of the paper's steps: threshold from the data, and the best threshold of six."""
+def paper_maps(truth: SimulatedPolycrystal) -> dict[str, Score]:
+    """Scores of the paper's steps, and of a partition of the paper's clusters."""
     start = time.perf_counter()
     tile, stride, angles = 128, 10, np.arange(42) * (180 / 42)
     image = equalize(truth.image, method="global")
@@ -120,18 +122,34 @@ def paper_maps(truth: SimulatedPolycrystal) -> tuple[Score, Score]:
     bits = alignment_bits(variance, method="second_difference", periodic=False)
     rows = bits.reshape(-1, bits.shape[-1]).astype(np.float32)
     shape = bits.shape[:2]
+    features = time.perf_counter() - start
+    margin = round(y[0] - (stride - 1) / 2)
+    steps, partitions = [], []
     pairs = spatial_pairs(np.ones(shape, bool), seed=0)
-    scores = []
     for options in ({"pairs": pairs}, *({"distance_threshold": t} for t in PAPER_THRESHOLDS)):
+        start = time.perf_counter()
         labels, _ = fit_clusters(rows, method="ward", **options)
-        grain = paper_grains(labels.reshape(shape)).grain_tiles
-        seconds = time.perf_counter() - start
-        margin = round(y[0] - (stride - 1) / 2)
-        on_pixels = _with_margin(grain, margin, stride, truth.image.shape)
-        # The paper knows no orientations.
-        score = _score(truth, on_pixels, np.full(on_pixels.shape, np.nan), truth.symmetry, 1)
-        scores.append({**score, "seconds": seconds})
-    return scores[0], max(scores[1:], key=lambda s: s["adjusted_rand"])
+        clusters = labels.reshape(shape)
+        replayed = paper_grains(clusters).grain_tiles
+        seconds = features + time.perf_counter() - start
+        for grain, scores in (
+            (replayed, steps),
+            (grains_from_clusters(clusters, min_tiles=16), partitions),
+        ):
+            on_pixels = _with_margin(grain, margin, stride, truth.image.shape)
+            # The paper knows no orientations.
+            nothing = np.full(on_pixels.shape, np.nan)
+            score = _score(truth, on_pixels, nothing, truth.symmetry, 1)
+            scores.append({**score, "seconds": seconds})
+    return {
+        "paper, threshold from the data": steps[0],
+        "paper, best of six thresholds": max(
+            steps[1:], key=lambda score: score["covered_adjusted_rand"]
+        ),
+        "paper's clusters partitioned, best of six": max(
+            partitions[1:], key=lambda score: score["covered_adjusted_rand"]
+        ),
+    }
 
 
 def _with_margin(tile_map: NDArray, margin: int, stride: int, shape: tuple[int, int]) -> NDArray:
@@ -190,20 +208,21 @@ def _table(title: str, cases: tuple[Case, ...], seeds: range, paper: bool) -> li
     print("| case | " + " | ".join(COLUMNS.values()) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     every: list[Score] = []
-    papers: list[tuple[Score, Score]] = []
+    papers: dict[str, list[Score]] = {}
     for case in cases:
         scores = [default_map(truth) for truth in _simulations(case, seeds)]
         every += scores
         print(_line(case.name, _mean(scores)), flush=True)
         if paper:
             both = [paper_maps(truth) for truth in _simulations(case, seeds)]
-            papers += both
-            print(_line("— paper, threshold from the data", _mean([b[0] for b in both])))
-            print(_line("— paper, best of six thresholds", _mean([b[1] for b in both])), flush=True)
+            for name in both[0]:
+                ours = [one[name] for one in both]
+                papers.setdefault(name, []).extend(ours)
+                print(_line(f"— {name}", _mean(ours)), flush=True)
     if paper:
         print(_line("**all, default**", _mean(every)))
-        print(_line("all, paper, threshold from the data", _mean([b[0] for b in papers])))
-        print(_line("all, paper, best of six thresholds", _mean([b[1] for b in papers])))
+        for name, scores in papers.items():
+            print(_line(f"all, {name}", _mean(scores)))
     return every
 
 
@@ -263,9 +282,15 @@ def main() -> int:
     met = _targets(scores)
     if not arguments.quick:
         _table("Where it breaks", BEYOND, range(2), paper=False)
+        print(
+            "\nTilted lattices have rows of nearly equal density: the direction of the densest ones"
+        )
+        print(
+            "is then a matter of chance, and the orientation error is large where grains are right."
+        )
     if arguments.overlays:
         save_overlays(arguments.overlays)
-    return 0 if met else 1
+    return 0 if met or arguments.quick else 1
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ _EARLY_SHARE = 0.2
 # The core of a region begins this far from its border, in edges of a tile: there fine tiles see
 # one region only.
 _CORE = 0.37
-_MIN_CORE_TILES = 3
+# A region without at least this area of core, in areas of a tile, is not one.
+_CORE_AREA = 0.1
 # Tiles that share less modulation than this (times the root of the number of harmonics) with their
 # grain have no lattice: three of four tiles of pure noise are below, lattices reach 0.1 to 0.5.
 _LEAST_MODULATION = 0.03
@@ -192,7 +193,7 @@ def label_grains(
             labels,
             detail,
             core_depth=_CORE * tile_strides,
-            min_core_tiles=_MIN_CORE_TILES,
+            min_core_tiles=max(1, round(_CORE_AREA * tile_strides**2)),
             boundary_cost=cost,
         )
         labels = regions.split_disconnected(labels)
