@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 
 from nanoarray.errors import InputError
-from nanoarray.evaluate import evaluate_grain_map, misorientation_deg
+from nanoarray.evaluate import evaluate_grain_map, misorientation_deg, tiles_to_pixels
 from nanoarray.simulate.superlattice import NOISE_LEVELS, simulate_polycrystal
 from nanoarray.superlattice import regions
 from nanoarray.superlattice.grains import describe_grains, label_grains, map_grains
+from nanoarray.superlattice.prepare import find_defects, lattice_spacing, suppress_line_noise
 
 STRIDE = 8
 ROW_SPACING = {"square": 11.0, "hexagonal": 9.53, "oblique": 12.0}
@@ -235,3 +237,21 @@ def test_small_helpers():
     mask[0, 0] = mask[2:4, 2:4] = True
     assert regions.remove_specks(mask, min_tiles=2).sum() == 4
     assert np.isinf(regions.depth_in_region(np.ones((4, 4), np.int32))).all()
+
+
+# --- real micrographs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [17, 18, 21])
+def test_real_cross_sections_give_few_large_grains(real_data, number):
+    path = real_data / "sem_superlattice" / f"1CJT016 4degC cross section 1_{number:03d}.tif"
+    pixels = tifffile.imread(path)[:884, :, 0]
+    spacing = lattice_spacing(pixels)
+    defect = find_defects(pixels, spacing_px=spacing)
+    clean = suppress_line_noise(pixels, defect=defect)
+    found = map_grains(clean, row_spacing_px=spacing, stride_px=STRIDE, defect=defect)
+    on_pixels = tiles_to_pixels(found.grain, stride_px=STRIDE, height_px=884, width_px=1024)
+    # The cut is oblique and the stage was tilted: no 4- or 6-fold symmetry is left.
+    assert found.symmetry == 2
+    assert (on_pixels[~defect] > 0).mean() > 0.85
+    assert 8 <= found.grain.max() <= 60

@@ -54,7 +54,7 @@ _EARLY_SHARE = 0.2
 # one region only.
 _CORE = 0.37
 # A region without at least this area of core, in areas of a tile, is not one.
-_CORE_AREA = 0.1
+_CORE_AREA = 0.05
 # Tiles that share less modulation than this (times the root of the number of harmonics) with their
 # grain have no lattice: three of four tiles of pure noise are below, lattices reach 0.1 to 0.5.
 _LEAST_MODULATION = 0.03
