@@ -182,7 +182,7 @@ def test_current_client_is_used_and_a_scheduler_can_be_named(archive):
 
 def test_scheduler_that_does_not_answer():
     with (
-        pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:1"),
+        pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"),
         open_executor(scheduler="tcp://127.0.0.1:1"),
     ):
         pass

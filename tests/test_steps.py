@@ -140,9 +140,7 @@ def test_lengths_scale_with_the_pixel_size(mapped):
 
 
 def test_label_grains_is_lazy_and_equal(mapped):
-    inputs = mapped.drop_vars(
-        list(GRAIN_MAP_NAMES)
-    )
+    inputs = mapped.drop_vars(list(GRAIN_MAP_NAMES))
     lazy = na.label_grains(inputs.chunk({"image": 1, "y": 100, "tile_x": 7}))
     assert dask.is_dask_collection(lazy["grain"])
     np.testing.assert_array_equal(lazy["grain"].compute(), mapped["grain"])
