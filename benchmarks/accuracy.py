@@ -283,11 +283,10 @@ def main() -> int:
     if not arguments.quick:
         _table("Where it breaks", BEYOND, range(2), paper=False)
         print(
-            "\nTilted lattices have rows of nearly equal density: the direction of the densest ones"
+            "\nA tilted lattice has rows of nearly equal density. The map reports the rows of the"
         )
-        print(
-            "is then a matter of chance, and the orientation error is large where grains are right."
-        )
+        print("strongest contrast, which then need not be the densest ones, as the truth has them:")
+        print("orientations can be far off where grains are right.")
     if arguments.overlays:
         save_overlays(arguments.overlays)
     return 0 if met or arguments.quick else 1

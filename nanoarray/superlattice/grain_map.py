@@ -41,7 +41,8 @@ class GrainMap:
         ``(tile_y, tile_x)`` int32, ids 1..n, 0 where no lattice was found or nothing was measured.
     orientation_deg
         ``(tile_y, tile_x)`` float32, direction of the densest rows [deg, counter-clockwise from
-        +x] modulo 360 / symmetry; NaN where grain is 0.
+        +x] modulo 360 / symmetry; NaN where grain is 0. With symmetry 2 these are the rows of the
+        strongest contrast, which in a tilted or obliquely cut lattice need not be the densest.
     confidence
         ``(tile_y, tile_x)`` float32 in [0, 1], correlation of the tile's angular profile with that
         of its grain; 0 where grain is 0.
