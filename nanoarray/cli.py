@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nanoarray.errors import InputError, NanoarrayError
+from nanoarray.errors import InputError, NanoarrayError, is_about_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def main() -> None:
         _fail(str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}", FAILED)
+        _fail(f"{error.strerror or error}{where}", BAD_INPUT if is_about_place(error) else FAILED)
     except Exception as error:  # noqa: BLE001 -- the last door: one line instead of a traceback
         if os.environ.get("NANOARRAY_TRACEBACK"):
             traceback.print_exc()
@@ -320,6 +320,7 @@ def _size(size: int) -> str:
 
 
 def _print_stage_reports(reports: Sequence[StageReport]) -> None:
+    said: set[str] = set()
     for entry in reports:
         words = {
             "done": f"{entry.rows} rows in {entry.seconds:.1f} s",
@@ -329,11 +330,11 @@ def _print_stage_reports(reports: Sequence[StageReport]) -> None:
         extra = f", {len(entry.left_out)} left out" if entry.left_out else ""
         extra += f", {len(entry.failed)} FAILED" if entry.failed else ""
         _say(f"{entry.stage:<18} {words}{extra}")
-        for note in entry.notes:
-            _say(f"  {note}")
         if entry.status != "unchanged":
             _list("failed", entry.failed)
-            _list("left out", entry.left_out)
+            # The first stage that leaves an image out says why; the later ones follow.
+            _list("left out", [row for row in entry.left_out if row[0] not in said])
+            said.update(image for image, _ in entry.left_out)
 
 
 def _list(what: str, rows: Sequence[tuple[str, str]]) -> None:

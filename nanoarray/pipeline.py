@@ -16,12 +16,12 @@ from nanoarray.archive import store
 from nanoarray.archive.engine import (
     Progress,
     Stage,
-    StageParameters,
     StageReport,
     inputs_of,
     run_stage,
 )
 from nanoarray.archive.executor import Executor, open_executor
+from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.errors import InputError
 from nanoarray.superlattice.stages import STAGES as SUPERLATTICE_STAGES
 

@@ -60,7 +60,7 @@ def _v(dims: str, dtype: str, units: str, long_name: str, **more: Any) -> Variab
 _PROBLEM = _v("image", "str", "1", 'why the image has no result here; "" where it has one')
 _TILE = "image tile_y tile_x"
 
-#: group -> variable -> what it is. A leading comment in a group's name has no meaning.
+#: group -> variable -> what it is.
 GROUPS: dict[str, dict[str, Variable]] = {
     "images": {
         "image": _v("image", "str", "1", "unique id of the image", coord=True),
@@ -121,6 +121,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
             f"{_TILE} angle", "uint8", "1", "1 where the lattice aligns with the angle"
         ),
         "valid": _v(_TILE, "bool", "1", "the tile holds enough of the image outside defects"),
+        "coverage": _v("", "str", "1", '"full": tiles overhang the edges; "inside": whole tiles'),
         "common_pixel_size": _v("", "float64", "nm", "pixel size the images were resampled to"),
         "tile_size": _v("", "float64", "px", "side of a tile"),
         "stride": _v("", "float64", "px", "distance of neighbouring tile centres"),
@@ -146,6 +147,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "common_pixel_size": _v("", "float64", "nm", "pixel size the images were resampled to"),
         "tile_size": _v("", "float64", "px", "side of a tile"),
         "stride": _v("", "float64", "px", "distance of neighbouring tile centres"),
+        "coverage": _v("", "str", "1", '"full": tiles overhang the edges; "inside": whole tiles'),
         "grain": _v(_TILE, "int32", "1", "grain id within the image, 0 none", fill=0),
         "orientation": _v(_TILE, "float32", "deg", "lattice direction, counter-clockwise from +x"),
         "orientation_confidence": _v(

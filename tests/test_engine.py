@@ -1,12 +1,16 @@
 """The engine on a small stage: blocks, resuming, growing, refusing, isolating."""
 
+import contextlib
+import errno
+
 import numpy as np
 import pytest
 import zarr
 
 from nanoarray.archive import store
-from nanoarray.archive.engine import LeftOut, Stage, StageParameters, run_stage
+from nanoarray.archive.engine import LeftOut, Stage, is_current, run_stage
 from nanoarray.archive.executor import Executor, open_executor
+from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.archive.store import ArrayPlan, GroupPlan
 from nanoarray.errors import InputError, NanoarrayError
 from nanoarray.images.ingest import ingest
@@ -155,9 +159,95 @@ def test_same_result_on_processes(archive):
     _, url = archive
     run(url)
     threads = store.open_group(url, "mean")["mean"].values
+    store.delete_group(url, "mean")
+    CALLS.clear()
     with open_executor(workers=2) as executor:
-        run(url, executor, overwrite=True, factor=1.0)
+        assert run(url, executor).status == "done"
+    assert CALLS == []  # nothing was computed in this process
     np.testing.assert_array_equal(store.open_group(url, "mean")["mean"].values, threads)
+
+
+def test_out_of_date_input_is_refused(archive, tmp_path):
+    """A stage must not build on a group that its own inputs have left behind."""
+    folder, url = archive
+    run(url)
+    tags = tmp_path / "t.csv"
+    tags.write_text("image,pixel_size\nim0,3.5\n")
+    ingest(folder, url, tags=tags)
+    assert not is_current(url, "mean")
+    later = Stage("later", ("images", "mean"), Scale, 1, "image", plan_mean, compute_mean)
+    with pytest.raises(InputError, match="needs group 'mean', which is out of date"):
+        run_stage(url, later, Scale(), executor=Executor(threads=1))
+    run(url)
+    assert is_current(url, "mean")
+    run_stage(url, later, Scale(), executor=Executor(threads=1))
+
+
+def place_fails(inputs, parameters, own, i):
+    if i == 2 and parameters.fail_on == "":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return compute_mean(inputs, parameters, own, i)
+
+
+def test_a_full_disk_is_no_property_of_an_image(archive):
+    _, url = archive
+    stage = Stage("mean", ("images",), Scale, 1, "image", plan_mean, place_fails)
+    with pytest.raises(InputError, match="No space left"):
+        run_stage(url, stage, Scale(), executor=Executor(threads=1))
+    report = run(url)
+    assert report.status == "resumed"
+    assert report.failed == ()
+
+
+def test_overwrite_tries_failed_images_again(archive):
+    _, url = archive
+    run(url, fail_on="im1")
+    CALLS.clear()
+    assert run(url, fail_on="im1").status == "unchanged"
+    report = run(url, fail_on="im1", overwrite=True)
+    assert set(CALLS) == {0, 1}
+    assert [name for name, _ in report.failed] == ["im1"]
+
+
+WRITES = ("resize", "set_provenance", "write_rows", "mark_block", "_create_array")
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("grow", [False, True])
+def test_a_write_that_fails_anywhere_is_made_good(archive, write_tiff, monkeypatch, nth, grow):
+    """Every store write in turn fails once; the same commands then end as undisturbed ones."""
+    folder, url = archive
+    if grow:
+        run(url)
+        write_tiff(folder / "zz.tif", np.full((60, 64), 9, np.uint16))
+    count = 0
+
+    def failing(function):
+        def call(*arguments, **options):
+            nonlocal count
+            count += 1
+            if count == nth:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in WRITES[1:]:
+            patch.setattr(store, name, failing(getattr(store, name)))
+        patch.setattr(zarr.Array, "resize", failing(zarr.Array.resize))
+        with contextlib.suppress(OSError, InputError, NanoarrayError):
+            ingest(folder, url)
+            run(url)
+    ingest(folder, url)
+    run(url)
+    clean = f"{url}.clean"
+    ingest(folder, clean)
+    run(clean)
+    for group in ("images", "mean"):
+        a, b = (store.open_group(u, group).load().drop_attrs() for u in (url, clean))
+        assert a.identical(b)
+        assert is_current(url, group)
 
 
 def test_workers_and_scheduler_exclude_each_other():

@@ -9,27 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from pydantic import BaseModel, ConfigDict
 
 from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.executor import Executor, run_tasks
+from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.archive.store import GroupPlan
-from nanoarray.errors import InputError, NanoarrayError
+from nanoarray.errors import InputError, NanoarrayError, is_about_place
 
 Inputs = Mapping[str, xr.Dataset]
-
-
-class StageParameters(BaseModel):
-    """Base of every stage's parameters: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,6 @@ class StageReport:
     seconds: float
     failed: tuple[tuple[str, str], ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = field(default=())
 
 
 class LeftOut(InputError):
@@ -130,18 +123,16 @@ def run_stage(
             f"{url} holds {stage.name!r} made differently ({'; '.join(changes)}): "
             "run with --overwrite to replace it, or use another store"
         )
-    keys = input_keys(url, inputs_of(stage, parameters))
-    if stage.axis == "whole" and "images" in keys:
-        # What is computed of all images at once may depend on their tags.
-        keys["images"] = [*keys["images"], prov.array_digest(store.read_tags(url))]
+    keys = input_keys(url, inputs_of(stage, parameters), stage.axis)
     plan_key = prov.digest(digest, keys)
     if before and before["digest"] == digest and before["plan_key"] == plan_key:
         record = before
     else:
         record = _prepare(url, stage, parameters, before, basis, digest, plan_key, executor)
-    expected = _expected_keys(stage, record, keys)
-    found = store.block_keys(url, stage.name)
-    todo = [b for b in range(len(expected)) if int(found[b]) != expected[b]]
+    expected = _expected_keys(record, keys)
+    found = store.block_keys(url, stage.name).tolist()
+    again = _blocks_with_failures(url, stage, record) if overwrite else set()
+    todo = [b for b in range(len(expected)) if found[b] != expected[b] or b in again]
     if todo:
         _run_blocks(url, stage, parameters, record, todo, expected, executor, progress, start)
     status: Literal["done", "resumed", "unchanged"] = (
@@ -175,26 +166,55 @@ def problems(url: str, group: str) -> tuple[list[tuple[str, str]], list[tuple[st
     """Images that failed and images that were left out in a group, as (id, reason)."""
     if not store.has_arrays(url, group, ["problem"]):
         return [], []
-    reasons = store.open_group(url, group)["problem"].values.tolist()
-    ids = store.open_group(url, "images")["image"].values.tolist()
+    reasons = store.read_columns(url, group, "image", ("problem",))["problem"].tolist()
+    ids = store.read_columns(url, "images", "image", ("image",))["image"].tolist()
     rows = [(str(i), str(r)) for i, r in zip(ids, reasons, strict=False) if r]
     failed = [(i, r.removeprefix("failed: ")) for i, r in rows if r.startswith("failed: ")]
     left_out = [(i, r) for i, r in rows if not r.startswith("failed: ")]
     return failed, left_out
 
 
-def input_keys(url: str, groups: Sequence[str]) -> dict[str, list[str]]:
+def is_current(url: str, group: str) -> bool:
+    """Whether a group is complete and still follows from what it was made from.
+
+    False after images were added or repaired, or a pixel size or tag that it depends on changed.
+    """
+    record = store.provenance(url, group)
+    if not record.get("complete"):
+        return False
+    if group == "images":
+        return True
+    names = record["input_groups"]
+    for name in names:
+        if store.provenance(url, name).get("digest") != record["basis"]["inputs"][name]:
+            return False
+        if not is_current(url, name):
+            return False
+    keys = input_keys(url, names, record["axis"])
+    found = store.block_keys(url, group).tolist()
+    return record["plan_key"] == prov.digest(record["digest"], keys) and found == _expected_keys(
+        record, keys
+    )
+
+
+def input_keys(url: str, groups: Sequence[str], axis: str) -> dict[str, list[str]]:
     """Per input group, one key per image (or a single one for a table)."""
-    return {group: _image_keys(url, group) for group in groups}
+    keys = {group: _image_keys(url, group) for group in groups}
+    if axis == "whole" and "images" in keys:
+        # What is computed of all images at once may depend on their tags.
+        keys["images"] = [*keys["images"], prov.array_digest(store.read_tags(url))]
+    return keys
 
 
 def _image_keys(url: str, group: str) -> list[str]:
     if group == "images":
-        ds = store.open_group(url, "images")
-        columns = [ds[n].values.tolist() for n in ("sha256", "pixel_size", "ok", "height", "width")]
-        return [prov.digest(*row) for row in zip(*columns, strict=True)]
+        names = ("sha256", "pixel_size", "ok", "height", "width")
+        columns = store.read_columns(url, "images", "image", names)
+        return [
+            prov.digest(*row) for row in zip(*(columns[n].tolist() for n in names), strict=True)
+        ]
     record = store.provenance(url, group)
-    above = {name: _image_keys(url, name) for name in record["input_groups"]}
+    above = input_keys(url, record["input_groups"], record["axis"])
     head = (record["digest"], record["plan_digest"])
     if record["axis"] == "image":
         per_image = zip(*above.values(), strict=True)
@@ -207,8 +227,10 @@ def _basis(url: str, stage: Stage, parameters: StageParameters) -> dict[str, Any
     inputs = {}
     for group in inputs_of(stage, parameters):
         record = store.provenance(url, group)
-        if not record or not record.get("complete"):
-            state = "is incomplete" if record else "is not there"
+        if not is_current(url, group):
+            state = "is not there"
+            if record:
+                state = "is out of date" if record.get("complete") else "is incomplete"
             raise InputError(
                 f"stage {stage.name!r} needs group {group!r}, which {state} in {url}: "
                 + ("run `nanoarray ingest` first" if group == "images" else "run its stage first")
@@ -271,22 +293,23 @@ def _prepare(
         and stage.axis == "image"
     )
     if grown:
-        store.set_provenance(url, stage.name, record)
+        # Until its arrays have their new lengths the group must not pass for complete, and only
+        # then may it claim the new plan.
+        store.set_provenance(url, stage.name, {**before, "complete": False})
         store.resize_group(url, stage.name, plan)
+        store.set_provenance(url, stage.name, record)
     else:
         store.create_group(url, stage.name, plan)
         store.set_provenance(url, stage.name, record)
     return record
 
 
-def _expected_keys(
-    stage: Stage, record: Mapping[str, Any], keys: Mapping[str, list[str]]
-) -> list[int]:
+def _expected_keys(record: Mapping[str, Any], keys: Mapping[str, list[str]]) -> list[int]:
     """The key that every finished block must have."""
     length, size = int(record["length"]), int(record["block"])
     head = (record["digest"], record["plan_digest"], size)
     starts = range(0, length, size) if length else range(0)
-    if stage.axis == "image":
+    if record["axis"] == "image":
         rows = list(zip(*keys.values(), strict=True))
         return [prov.block_key(head, rows[s : s + size]) for s in starts]
     everything = prov.digest(keys)
@@ -329,11 +352,20 @@ def _run_blocks(
     if errors:
         position, error = min(errors, key=lambda e: e[0])
         span = spans[position]
-        raise NanoarrayError(
+        kind = InputError if is_about_place(error) else NanoarrayError
+        raise kind(
             f"stage {stage.name!r}: {len(errors)} of {len(items)} blocks failed, the first "
             f"({record['dim']} {span.start} to {span.stop - 1}) with {type(error).__name__}: "
             f"{error}. Finished blocks are kept; run the same command again"
         ) from error
+
+
+def _blocks_with_failures(url: str, stage: Stage, record: Mapping[str, Any]) -> set[int]:
+    """Blocks that hold an image that failed: `overwrite` tries them again."""
+    if stage.axis != "image" or not store.has_arrays(url, stage.name, ["problem"]):
+        return set()
+    reasons = store.read_columns(url, stage.name, "image", ("problem",))["problem"]
+    return {i // int(record["block"]) for i, r in enumerate(reasons) if r.startswith("failed: ")}
 
 
 def _open_inputs(url: str, stage: Stage, parameters: StageParameters) -> dict[str, xr.Dataset]:
@@ -383,6 +415,8 @@ def _compute_images(
         except LeftOut as reason:
             reasons[k] = f"left out: {reason}"
             continue
+        except (OSError, MemoryError):
+            raise  # the place or the machine failed, not the image: the block is to be done again
         except Exception as error:  # noqa: BLE001 -- one bad image must not lose the batch
             name = "" if isinstance(error, NanoarrayError) else f"{type(error).__name__}: "
             reasons[k] = f"failed: {name}{error}"

@@ -97,7 +97,8 @@ def array_plan(
     entry = schema.GROUPS[group][name]
     shape = tuple(sizes[d] for d in entry.dims)
     first = 1 if len(shape) > 1 else block
-    chunks = (first, *shape[1:]) if shape else ()
+    inner = (_chunk(dim, sizes[dim]) for dim in entry.dims[1:])
+    chunks = (first, *inner) if shape else ()
     return ArrayPlan(
         name,
         entry.dims,
@@ -110,16 +111,18 @@ def array_plan(
     )
 
 
-def tag_plan(name: str, values_dtype: str, length: int, *, units: str, block: int) -> ArrayPlan:
-    """Plan the array of a tag that the schema does not know."""
-    attrs = {"units": units, "long_name": f"tag {name}"}
-    fill = schema.fill_of(values_dtype)
-    return ArrayPlan(name, ("image",), (length,), values_dtype, (block,), attrs, fill)
-
-
 def as_url(place: str | os.PathLike[str]) -> str:
     """The address of a store as the other functions take it: a path, or an fsspec URL."""
     return os.fspath(place).removeprefix("file://").rstrip("/") or "/"
+
+
+def _chunk(dim: str, size: int) -> int:
+    """Length of a chunk along an inner dimension.
+
+    Pixels are chunked by their own measure, not by the largest image: a mosaic must not make every
+    small image cost as much, nor a first small image leave thousands of chunks to a large one.
+    """
+    return min(max(size, 1024), 2048) if dim in ("y", "x") else size
 
 
 # --- the tree ---------------------------------------------------------------------------------
@@ -216,7 +219,7 @@ def open_tree(place: str | os.PathLike[str]) -> xr.DataTree:
 
 def open_group(url: str, group: str, *, chunks: dict[str, int] | None = None) -> xr.Dataset:
     """Open one group. Without ``chunks``, values are read when they are indexed, without Dask."""
-    if group not in group_names(url):
+    if group not in zarr.open_group(url, mode="r"):
         raise InputError(
             f"{url} has no group {group!r}: it has {', '.join(group_names(url)) or 'none yet'}"
         )
@@ -226,7 +229,7 @@ def open_group(url: str, group: str, *, chunks: dict[str, int] | None = None) ->
 
 def provenance(url: str, group: str) -> dict[str, Any]:
     """The provenance of a group; empty when the group is not there."""
-    if group not in group_names(url):
+    if group not in zarr.open_group(url, mode="r"):
         return {}
     return dict(zarr.open_group(url, path=group, mode="r").attrs.get("nanoarray", {}))
 
@@ -240,6 +243,8 @@ def delete_group(url: str, group: str) -> None:
     """Delete a group and all it holds."""
     root = zarr.open_group(url, mode="a")
     if group in root:
+        # Half deleted it must not pass for complete.
+        set_provenance(url, group, {})
         del root[group]
 
 
@@ -287,28 +292,51 @@ def create_group(url: str, group: str, plan: GroupPlan) -> None:
 def put_constant(
     url: str, group: str, name: str, dims: tuple[str, ...], values: Any, attrs: Mapping[str, Any]
 ) -> None:
-    """Write a whole array in one go, replacing it if it is there."""
+    """Write a whole array, in place where one of its kind is there."""
     parent = zarr.open_group(url, path=group, mode="a")
     data = np.asarray(values)
     text = data.dtype.kind in "UOT"
+    data = data.astype(object) if text else data
     dtype = "str" if text else str(data.dtype)
     plan = ArrayPlan(name, dims, data.shape, dtype, data.shape, attrs, schema.fill_of(dtype))
-    if name in parent:
-        del parent[name]
-    array = _create_array(parent, plan)
-    array[...] = data.astype(object) if text else data
+    array = parent.get(name)
+    if array is None or not _holds(array, plan):
+        if array is not None:
+            del parent[name]
+        _create_array(parent, plan)[...] = data
+        return
+    if array.shape != data.shape:
+        array.resize(data.shape)
+    elif _same_values(array[...], data):
+        return
+    array[...] = data
 
 
 def resize_group(url: str, group: str, plan: GroupPlan) -> None:
     """Give every array of a group the shape that ``plan`` asks for; values stay."""
     parent = zarr.open_group(url, path=group, mode="a")
     for array in plan.arrays:
-        if array.name in parent:
-            if tuple(parent[array.name].shape) != array.shape:
-                parent[array.name].resize(array.shape)
-        else:
+        if array.name in parent and not _holds(parent[array.name], array):
+            del parent[array.name]
+        if array.name not in parent:
             _create_array(parent, array)
+        elif tuple(parent[array.name].shape) != array.shape:
+            parent[array.name].resize(array.shape)
     parent[BLOCK_KEY].resize((plan.block_count,))
+
+
+def _holds(array: zarr.Array, plan: ArrayPlan) -> bool:
+    """Whether a stored array can hold what is planned without being made anew."""
+    text = array.dtype.kind in "UOT"
+    same = text if plan.dtype == "str" else not text and array.dtype == np.dtype(plan.dtype)
+    return same and tuple(array.metadata.dimension_names or ()) == tuple(plan.dims)
+
+
+def _same_values(old: Any, new: np.ndarray) -> bool:
+    values = np.asarray(old)
+    if values.dtype.kind in "UOT":
+        return values.tolist() == new.tolist()
+    return bool(np.array_equal(values, new, equal_nan=values.dtype.kind == "f"))
 
 
 def write_rows(url: str, group: str, rows: slice, values: Mapping[str, np.ndarray]) -> None:
@@ -323,14 +351,17 @@ def write_rows(url: str, group: str, rows: slice, values: Mapping[str, np.ndarra
         parent[name][index] = data.astype(object) if data.dtype.kind in "UOT" else data
 
 
-def read_columns(url: str, group: str, dim: str) -> dict[str, np.ndarray]:
-    """Values of every array of a group along ``dim`` alone; text as objects.
+def read_columns(
+    url: str, group: str, dim: str, names: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Values of the named (by default, all) arrays of a group along ``dim`` alone; text as objects.
 
     Each array is read by itself, so that a group an interruption left uneven can be read.
     """
     parent = zarr.open_group(url, path=group, mode="r")
     columns = {}
-    for name, array in parent.arrays():
+    arrays = parent.arrays() if names is None else ((name, parent[name]) for name in names)
+    for name, array in arrays:
         if tuple(array.metadata.dimension_names or ()) == (dim,):
             values = np.asarray(array[:])
             columns[name] = values.astype(object) if values.dtype.kind in "UOT" else values
@@ -339,13 +370,22 @@ def read_columns(url: str, group: str, dim: str) -> dict[str, np.ndarray]:
 
 def read_tags(url: str) -> dict[str, np.ndarray]:
     """The columns of ``images``, without the files' own metadata and where the files are."""
-    columns = read_columns(url, "images", "image")
-    return {name: v for name, v in columns.items() if name not in ("metadata", "path")}
+    parent = zarr.open_group(url, path="images", mode="r")
+    names = [name for name in parent.array_keys() if name not in ("metadata", "path")]
+    return read_columns(url, "images", "image", names)
 
 
 def block_keys(url: str, group: str) -> np.ndarray:
     """Key of every block, uint64; 0 where the block is not done."""
-    return np.asarray(zarr.open_group(url, path=group, mode="r")[BLOCK_KEY][:])
+    parent = zarr.open_group(url, path=group, mode="r")
+    if BLOCK_KEY not in parent:  # as an interrupted creation leaves it
+        return np.zeros(0, np.uint64)
+    return np.asarray(parent[BLOCK_KEY][:])
+
+
+def forget_blocks(url: str, group: str) -> None:
+    """Say that no block of a group is done."""
+    zarr.open_group(url, path=group, mode="r+")[BLOCK_KEY][:] = np.uint64(0)
 
 
 def mark_block(url: str, group: str, block: int, key: int) -> None:
@@ -370,7 +410,7 @@ def check_group(url: str, group: str) -> None:
 
     Raises
     ------
-    InputError
+    NanoarrayError
         Naming the first variable that differs.
     """
     with warnings.catch_warnings():

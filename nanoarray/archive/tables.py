@@ -117,15 +117,6 @@ def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:
     return len(frame)
 
 
-def tags_of(ds: xr.Dataset) -> list[str]:
-    """Names of the tags among the variables of an ``images`` Dataset."""
-    return [
-        str(n)
-        for n, v in ds.variables.items()
-        if v.dims == ("image",) and n not in _NOT_TAGS and n != "image"
-    ]
-
-
 def image_columns(ds: xr.Dataset) -> dict[str, np.ndarray]:
     """One-dimensional variables of ``images`` as columns; text as objects."""
     columns = {}

@@ -190,7 +190,10 @@ def _write(
         "software": prov.software(),
         "created": before.get("created", prov.now()),
     }
-    if before and before["dtype"] == plan.resolved["dtype"]:
+    if before:
+        if before["dtype"] != plan.resolved["dtype"]:
+            # Deeper pixels: every image is read again. The tags of old images stay.
+            store.forget_blocks(url, "images")
         store.set_provenance(url, "images", record)
         store.resize_group(url, "images", plan)
     else:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from nanoarray.archive.engine import StageParameters
+from nanoarray.archive.stage_parameters import StageParameters
 
 
 class PreparedParameters(StageParameters):
