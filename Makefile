@@ -1,5 +1,6 @@
 # make demo   everything from nothing: environment, simulated archive, pipeline, report
 # make test   environment, lint, types, layers, tests
+# make wheel-test  the wheel in an empty environment
 # make bench  speed, memory and accuracy figures (minutes)
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types layers unit wheel bench clean
+.PHONY: help demo test lint types layers unit wheel wheel-test bench reference clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -41,10 +42,24 @@ unit: $(VENV)/.extras
 	$(BIN)/python -m pytest -n 2
 
 wheel: $(STAMP)
-	$(BIN)/python -m build --outdir dist .
+	rm -rf dist && $(BIN)/python -m build --outdir dist .
+
+# The wheel alone in an empty environment, through a whole run.
+wheel-test: wheel
+	rm -rf $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd $(VENV)-wheel && rm -rf try && mkdir try && cd try \
+	  && ../bin/nanoarray simulate superlattice sim --images 2 \
+	  && ../bin/nanoarray ingest sim s.zarr --tags sim/tags.csv \
+	  && ../bin/nanoarray run superlattice s.zarr --workers 2 \
+	  && ../bin/nanoarray report s.zarr --out report.html
+	rm -rf $(VENV)-wheel
 
 bench: $(VENV)/.extras
 	$(BIN)/python -m benchmarks
+
+reference: $(STAMP)
+	$(BIN)/python docs/make_reference.py
 
 clean:
 	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

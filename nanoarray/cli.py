@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,6 +47,7 @@ class System(StrEnum):
 
 def main() -> None:
     """Run the command line; bad input ends in one line, never in a traceback."""
+    warnings.showwarning = _warn
     try:
         app()
     except NanoarrayError as error:
@@ -61,6 +63,19 @@ def main() -> None:
             "(set NANOARRAY_TRACEBACK=1 to see where, and report it)",
             FAILED,
         )
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """Warnings as one line, without the place in the code."""
+    del category, filename, lineno, file, line
+    print(f"nanoarray: warning: {message}", file=sys.stderr)  # noqa: T201
 
 
 def _fail(message: str, status: int) -> None:
@@ -244,7 +259,7 @@ def status(
     for row in rows:
         view.add_row(
             row["group"],
-            "complete" if row["complete"] else "partial",
+            "partial" if not row["complete"] else "complete" if row["current"] else "stale",
             f"{row['blocks_done']}/{row['blocks']}",
             str(row["rows"]),
             str(row["failed"]),

@@ -128,6 +128,8 @@ def test_tables_carry_tags_and_can_be_queried(url):
     assert means.sizes["sample"] > 2
     assert na.table(url, "images").sizes["image"] == 7
     assert na.table(url, "grain_statistics").sizes["condition"] >= 4
+    assert na.table(url, "grain_statistics/pair").sizes["pair"] >= 6
+    assert na.table(url, "grain_statistics/trend")["trend_tag"].size == 2
     with pytest.raises(InputError, match="no group 'grain'"):
         na.table(url, "grain")
 
@@ -209,6 +211,11 @@ def test_corrected_tags_make_the_statistics_again(folder, tmp_path):
     corrected = pd.read_csv(folder / "tags.csv").assign(temperature_degC=40.0)
     corrected.to_csv(tmp_path / "corrected.csv", index=False)
     na.ingest(folder, url, tags=tmp_path / "corrected.csv")
+    states = {row["group"]: row["current"] for row in na.status(url)}
+    assert states["grains"]
+    assert not states["grain_statistics"]
+    with pytest.warns(UserWarning, match="'grain_statistics' .* out of date"):
+        na.table(url, "grain_statistics")
     reports = {r.stage: r.status for r in run(url)}
     assert reports["grains"] == "unchanged"
     assert reports["grain_statistics"] == "done"

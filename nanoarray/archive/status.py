@@ -6,10 +6,14 @@ import os
 from typing import Any
 
 from nanoarray.archive import store
+from nanoarray.archive.engine import is_current
 
 
 def store_status(url: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """One row per group: completeness, blocks done, failures, size, digest, time.
+
+    ``current`` is False where a complete group no longer follows from its inputs: images were
+    added, or a pixel size or tag was corrected, since it was made.
 
     Raises
     ------
@@ -26,6 +30,7 @@ def store_status(url: str | os.PathLike[str]) -> list[dict[str, Any]]:
             {
                 "group": group,
                 "complete": bool(record.get("complete")),
+                "current": is_current(url, group),
                 "blocks": len(keys),
                 "blocks_done": int((keys != 0).sum()),
                 "rows": int(record.get("length", 0)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 
 from nanoarray import schema
 from nanoarray.archive import store
+from nanoarray.archive.engine import is_current
 from nanoarray.errors import InputError
 
 #: Variables of ``images`` that are no tags: pixels, bookkeeping, raw headers.
@@ -26,7 +28,9 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
     store_url
         A store.
     group
-        ``"grains"``, ``"images"``, ``"grain_statistics"``: any group with rows.
+        ``"grains"``, ``"images"``, ``"grain_statistics"``: any group with rows. Further tables of a
+        group are named behind a slash: ``"grain_statistics/pair"`` (comparisons of conditions) and
+        ``"grain_statistics/trend"``.
 
     Returns
     -------
@@ -42,11 +46,15 @@ def table(store_url: str | os.PathLike[str], group: str) -> xr.Dataset:
     """
     url = store.as_url(store_url)
     store.check_store(url)
+    group, _, other = group.partition("/")
     ds = store.open_group(url, group)
     inner = [n for n, v in ds.data_vars.items() if v.ndim > 1]
     ds = ds.assign(store.open_group(url, group, chunks={})[inner])
     record = store.provenance(url, group)
-    dim = record.get("dim", "")
+    dim = other or record.get("dim", "")
+    if not is_current(url, group):
+        state = "out of date: images or tags changed" if record.get("complete") else "incomplete"
+        warnings.warn(f"group {group!r} of {url} is {state}: run the pipeline again", stacklevel=2)
     names = [n for n, v in ds.data_vars.items() if v.dims[:1] == (dim,) and n != "intensity"]
     if not dim or not names:
         raise InputError(
