@@ -1,7 +1,7 @@
-# make demo   everything from nothing: environment, simulated archive, pipeline, report
-# make test   environment, lint, types, layers, tests
+# make demo        everything from nothing: environment, simulated archive, pipeline, report
+# make test        environment, lint, types, layers, tests
 # make wheel-test  the wheel in an empty environment
-# make bench  speed, memory and accuracy figures (minutes)
+# make bench       speed, memory and accuracy figures (minutes)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help demo test lint types layers unit wheel wheel-test bench reference clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,7 +44,7 @@ unit: $(VENV)/.extras
 wheel: $(STAMP)
 	rm -rf dist && $(BIN)/python -m build --outdir dist .
 
-# The wheel alone in an empty environment, through a whole run.
+
 wheel-test: wheel
 	rm -rf $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -18,8 +19,15 @@ from nanoarray.archive.engine import Progress
 from nanoarray.archive.executor import Executor, open_executor, run_tasks
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.errors import InputError, NanoarrayError
-from nanoarray.images.read import read_micrograph, sha256_of
-from nanoarray.images.rows import check_tags, existing_rows, retagged, sort_out, tag_columns
+from nanoarray.images.read import decode_micrograph, quiet_tifffile, read_bytes
+from nanoarray.images.rows import (
+    check_tags,
+    existing_rows,
+    known_content,
+    retagged,
+    sort_out,
+    tag_columns,
+)
 from nanoarray.images.scan import ScannedImage, image_ids, other_files, scan
 from nanoarray.images.tags import merge_tags, read_tags_csv
 
@@ -125,7 +133,7 @@ def ingest(
     files = image_ids(wanted, url)
     before = existing_rows(url)
     with open_executor(workers=workers, scheduler=scheduler) as executor:
-        scanned = scan(executor, files, progress)
+        scanned = scan(executor, files, known_content(before), progress)
         rows, news = sort_out(before, scanned)
         merged = merge_tags(
             [r.image for r in rows],
@@ -282,9 +290,11 @@ def _write_block(
     for k, row in enumerate(images):
         if row.problem:
             continue
-        if sha256_of(row.path) != row.sha256:
+        content = read_bytes(row.path)
+        if hashlib.sha256(content).hexdigest() != row.sha256:
             raise InputError(f"{row.path} changed while it was being ingested: run it again")
-        micrograph = read_micrograph(row.path)
+        with quiet_tifffile():
+            micrograph = decode_micrograph(content)
         metadata[k] = micrograph.raw_metadata
         at = rows.start + k
         store.write_rows(

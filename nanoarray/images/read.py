@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
-import hashlib
+import io
+import logging
 import math
 import os
-from collections.abc import Iterable
+import stat
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ MAX_PIXEL_BYTES = 2**31
 # 1,032 : 1. Beyond that, and beyond what is harmless, the declared size is not believed.
 MAX_COMPRESSION_RATIO = 1100
 HARMLESS_BYTES = 2**26
+MAX_FILE_BYTES = MAX_PIXEL_BYTES + 2**28  # the largest pixels, and room for headers and previews
 # Coloured labels on a grey micrograph are accepted, a coloured picture is not.
 MAX_COLOURED_FRACTION = 0.01
 COLOUR_TOLERANCE = 2 / 255
@@ -79,10 +84,17 @@ def read_micrograph(path: str | os.PathLike[str], *, cut_data_bar: bool = True) 
         The file is missing, empty, truncated, not a TIFF, holds several frames or colour, or
         declares a size it cannot have. The message is the reason and does not repeat the path.
     """
-    path = Path(path)
-    _check_file(path)
+    return decode_micrograph(read_bytes(path), cut_data_bar=cut_data_bar)
+
+
+def decode_micrograph(content: bytes, *, cut_data_bar: bool = True) -> Micrograph:
+    """Decode the content of a TIFF micrograph; see `read_micrograph`."""
+    if not content:
+        raise ImageError("the file is empty (0 bytes)")
+    if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        raise ImageError(f"not a TIFF file: it starts with {content[:4]!r}")
     try:
-        with tifffile.TiffFile(path) as tif:
+        with tifffile.TiffFile(io.BytesIO(content)) as tif:
             page = _picture_page(tif)
             _check_declared_size(tif, page)
             header = read_header(tif, page)
@@ -96,7 +108,7 @@ def read_micrograph(path: str | os.PathLike[str], *, cut_data_bar: bool = True) 
     except Exception as error:
         # The decoders raise nearly every built-in exception on damaged data, and one damaged
         # file must not end a batch: whatever it is becomes this image's reason.
-        raise ImageError(f"cannot be read as a TIFF image: {_one_line(error)}") from error
+        raise ImageError(f"cannot be read as a TIFF image: {one_line(error)}") from error
     return _assemble(samples, bits, header, warnings, cut_data_bar=cut_data_bar)
 
 
@@ -105,13 +117,60 @@ def is_micrograph_path(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Content of a file that can be a micrograph.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, not a regular file (opening a pipe would wait forever), larger than
+        `MAX_FILE_BYTES`, or cannot be read.
+    """
     try:
+        state = os.stat(path)
+        if not stat.S_ISREG(state.st_mode):
+            raise ImageError("is not a file (a folder, pipe or device)")
+        if state.st_size > MAX_FILE_BYTES:
+            raise ImageError(
+                f"has {state.st_size / 2**30:.1f} GiB, more than the "
+                f"{MAX_FILE_BYTES / 2**30:.2g} GiB that one micrograph may have"
+            )
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return file.read()
+    except FileNotFoundError as error:
+        raise ImageError("does not exist") from error
     except OSError as error:
         raise ImageError(f"cannot be opened: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ImageError("not enough memory to read the file") from error
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_level_before = logging.NOTSET
+
+
+@contextlib.contextmanager
+def quiet_tifffile() -> Iterator[None]:
+    """Keep tifffile from logging what it finds wrong; it is the reason that an image's row carries.
+
+    Blocks in several threads may overlap: the first to enter silences the logger and the last to
+    leave restores the level it had.
+    """
+    global _quiet_depth, _level_before
+    logger = logging.getLogger("tifffile")
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            _level_before = logger.level
+            logger.setLevel(logging.CRITICAL)
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0:
+                logger.setLevel(_level_before)
 
 
 def find_micrographs(
@@ -160,6 +219,8 @@ def _files_of(source: str) -> list[Path]:
         for file in (_walk(match) if os.path.isdir(match) else [Path(match)])
         if is_micrograph_path(file)
     ]
+    if not files and os.path.exists(source):
+        raise InputError(f"source '{source}' is neither a file nor a folder")
     if not files:
         what = "matches no .tif or .tiff file" if glob.has_magic(source) else "does not exist"
         raise InputError(f"source '{source}' {what}")
@@ -182,20 +243,6 @@ def _walk(folder: str) -> list[Path]:
             if not name.startswith(".") and is_micrograph_path(name)
         ]
     return files
-
-
-def _check_file(path: Path) -> None:
-    try:
-        if not path.is_file():
-            raise ImageError("is not a file" if path.exists() else "does not exist")
-        with open(path, "rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise ImageError(f"cannot be opened: {error.strerror or error}") from error
-    if not start:
-        raise ImageError("the file is empty (0 bytes)")
-    if start not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        raise ImageError(f"not a TIFF file: it starts with {start!r}")
 
 
 def _picture_page(tif: tifffile.TiffFile) -> tifffile.TiffPage:
@@ -365,6 +412,7 @@ def _to_supported_dtype(
     return pixels
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Text of an error on one line, for the row of an image."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

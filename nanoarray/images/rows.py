@@ -42,6 +42,14 @@ def existing_rows(url: str) -> dict[str, np.ndarray]:
     return {name: values[:count] for name, values in columns.items()}
 
 
+def known_content(before: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """SHA-256 by id of the images that the store holds readable."""
+    if not before:
+        return {}
+    columns = (before["image"], before["sha256"], before["ok"])
+    return {str(image): str(sha) for image, sha, ok in zip(*columns, strict=True) if ok}
+
+
 def sort_out(
     before: Mapping[str, np.ndarray], scanned: Sequence[ScannedImage]
 ) -> tuple[list[ScannedImage], News]:

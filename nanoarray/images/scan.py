@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import os
 import time
 from collections import Counter
@@ -14,7 +14,13 @@ from nanoarray.archive import store
 from nanoarray.archive.engine import Progress
 from nanoarray.archive.executor import Executor, run_tasks
 from nanoarray.errors import ImageError, InputError, NanoarrayError
-from nanoarray.images.read import find_micrographs, read_micrograph, sha256_of
+from nanoarray.images.read import (
+    decode_micrograph,
+    find_micrographs,
+    one_line,
+    quiet_tifffile,
+    read_bytes,
+)
 from nanoarray.images.tags import tags_of_micrograph
 
 _SCAN_BATCH = 16
@@ -75,11 +81,20 @@ def other_files(sources: Sequence[str | os.PathLike[str]]) -> Counter[str]:
 
 
 def scan(
-    executor: Executor, files: Mapping[str, Path], progress: Callable[[Progress], None] | None
+    executor: Executor,
+    files: Mapping[str, Path],
+    known: Mapping[str, str],
+    progress: Callable[[Progress], None] | None,
 ) -> list[ScannedImage]:
-    """Look at every file, in parallel; the result is in the order of ``files``."""
+    """Look at every file, in parallel; the result is in the order of ``files``.
+
+    ``known`` gives the SHA-256 of the images that were read before: a file that still has it is
+    not decoded, and its row holds no more than its id, path and SHA-256.
+    """
     start = time.perf_counter()
-    entries = [(image, str(path)) for image, path in files.items()]
+    entries = [
+        (image, os.path.abspath(path), known.get(image, "")) for image, path in files.items()
+    ]
     batches = [(entries[i : i + _SCAN_BATCH],) for i in range(0, len(entries), _SCAN_BATCH)]
     results: dict[int, list[ScannedImage]] = {}
     done = failed = 0
@@ -95,19 +110,25 @@ def scan(
     return [row for position in sorted(results) for row in results[position]]
 
 
-def _scan_batch(entries: Sequence[tuple[str, str]]) -> list[ScannedImage]:
-    # What tifffile logs about a broken file is the reason that its row carries.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    return [_scan_one(image, path) for image, path in entries]
+def _scan_batch(entries: Sequence[tuple[str, str, str]]) -> list[ScannedImage]:
+    with quiet_tifffile():
+        return [_scan_one(*entry) for entry in entries]
 
 
-def _scan_one(image: str, path: str) -> ScannedImage:
+def _scan_one(image: str, path: str, known_sha256: str) -> ScannedImage:
     row = ScannedImage(image, path)
     try:
-        row = replace(row, sha256=sha256_of(path))
-        micrograph = read_micrograph(path)
+        content = read_bytes(path)
+        row = replace(row, sha256=hashlib.sha256(content).hexdigest())
+        return row if row.sha256 == known_sha256 else _describe(row, content)
     except ImageError as error:
         return replace(row, problem=str(error) or "unreadable")
+    except Exception as error:  # noqa: BLE001 -- one odd file must not end the run
+        return replace(row, problem=f"cannot be read: {type(error).__name__}: {one_line(error)}")
+
+
+def _describe(row: ScannedImage, content: bytes) -> ScannedImage:
+    micrograph = decode_micrograph(content)
     height, width = micrograph.pixels.shape
     return replace(
         row,

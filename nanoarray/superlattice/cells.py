@@ -29,6 +29,7 @@ def cell_areas(
     field_height_px: float,
     field_width_px: float,
     defect: npt.NDArray[np.bool_] | None = None,
+    to_edge: bool = False,
 ) -> FloatArray:
     """Area of every tile's cell inside the image and outside defects.
 
@@ -42,13 +43,19 @@ def cell_areas(
         Size of the image [px]; cells are cut there, cells beyond it have the area 0.
     defect
         (height, width) of the image, True where nothing can be measured.
+    to_edge
+        As in `cell_edges`: the cells share the whole image out among them.
 
     Returns
     -------
     (ny, nx) areas [px2].
     """
-    low_y, high_y = cell_edges(centres_y, stride_px=stride_px, length_px=field_height_px)
-    low_x, high_x = cell_edges(centres_x, stride_px=stride_px, length_px=field_width_px)
+    low_y, high_y = cell_edges(
+        centres_y, stride_px=stride_px, length_px=field_height_px, to_edge=to_edge
+    )
+    low_x, high_x = cell_edges(
+        centres_x, stride_px=stride_px, length_px=field_width_px, to_edge=to_edge
+    )
     area = np.outer(high_y - low_y, high_x - low_x)
     if defect is None:
         return area
@@ -67,12 +74,18 @@ def cell_areas(
 
 
 def cell_edges(
-    centres: npt.ArrayLike, *, stride_px: float, length_px: float
+    centres: npt.ArrayLike, *, stride_px: float, length_px: float, to_edge: bool = False
 ) -> tuple[FloatArray, FloatArray]:
-    """Where each cell begins and ends along one axis [px], cut at the image."""
+    """Where each cell begins and ends along one axis [px], cut at the image.
+
+    With ``to_edge``, ``centres`` are all those that the image has, with coverage "full": what a
+    stride does not divide, at most half of it, goes to the last cell.
+    """
     centre = np.asarray(centres, np.float64)
     low = np.clip(centre - stride_px / 2.0, -0.5, length_px - 0.5)
     high = np.clip(centre + stride_px / 2.0, -0.5, length_px - 0.5)
+    if to_edge:
+        high[-1:] = length_px - 0.5
     return low, high
 
 

@@ -48,6 +48,7 @@ def measure_grains(
     field_width_px: float,
     pixel_size_nm: float,
     symmetry: int,
+    to_edge: bool = False,
 ) -> dict[str, npt.NDArray[Any]]:
     """Measure every grain of one image.
 
@@ -70,6 +71,8 @@ def measure_grains(
         Size of a pixel [nm], NaN when unknown: then lengths and areas in um are NaN.
     symmetry
         Rotational symmetry of the lattice: orientations repeat every 360 / symmetry degrees.
+    to_edge
+        Whether the last cells reach the edge of the image, as `cell_areas` was told.
 
     Returns
     -------
@@ -108,6 +111,7 @@ def measure_grains(
         stride_px=stride_px,
         height_px=field_height_px,
         width_px=field_width_px,
+        to_edge=to_edge,
     )
     window = (field.rows, field.columns)
     labels, flat = np.unique(grain, return_inverse=True)
@@ -179,15 +183,20 @@ def _field(
     stride_px: float,
     height_px: float,
     width_px: float,
+    to_edge: bool,
 ) -> _Field:
     """Find the rows and columns of tiles that the image has, and the sizes of their cells."""
     rows = np.flatnonzero((cell_area_px > 0).any(axis=1))
     columns = np.flatnonzero((cell_area_px > 0).any(axis=0))
     row = slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
     column = slice(int(columns[0]), int(columns[-1]) + 1) if columns.size else slice(0, 0)
-    low_y, high_y = cell_edges(np.asarray(centres_y)[row], stride_px=stride_px, length_px=height_px)
-    low_x, high_x = cell_edges(
-        np.asarray(centres_x)[column], stride_px=stride_px, length_px=width_px
+    low_y, high_y = (
+        ends[row]
+        for ends in cell_edges(centres_y, stride_px=stride_px, length_px=height_px, to_edge=to_edge)
+    )
+    low_x, high_x = (
+        ends[column]
+        for ends in cell_edges(centres_x, stride_px=stride_px, length_px=width_px, to_edge=to_edge)
     )
     return _Field(
         rows=row,

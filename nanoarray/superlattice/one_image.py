@@ -23,7 +23,7 @@ from nanoarray.superlattice.prepare import (
 )
 from nanoarray.superlattice.radon import tile_radon
 from nanoarray.superlattice.radon_paper import alignment_bits, tile_radon_paper
-from nanoarray.superlattice.tile_grid import valid_fraction
+from nanoarray.superlattice.tile_grid import Coverage, valid_fraction
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,17 +47,16 @@ class Field:
 
 @dataclass(frozen=True)
 class Grid:
-    """Tile centres [px of the common pixel size] and sizes [px] of a whole collection."""
+    """Tile centres [px of the common pixel size] and sizes [px] of a whole collection.
+
+    ``coverage`` as in `nanoarray.superlattice.tile_grid.tile_grid`.
+    """
 
     centres_y: npt.NDArray[np.float64]
     centres_x: npt.NDArray[np.float64]
     tile_size_px: int
     stride_px: int
-
-    @property
-    def whole_tiles(self) -> bool:
-        """Whether tiles lie wholly inside an image (coverage "inside")."""
-        return bool(self.centres_y[0] > (self.stride_px - 1) / 2 + 0.25)
+    coverage: Coverage
 
 
 def prepare_image(pixels: npt.NDArray[Any], parameters: PreparedParameters) -> dict[str, Any]:
@@ -200,8 +199,9 @@ def tiles_inside(
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Rows and columns of the collection's grid that an image of this size has."""
     # "full": the centre is a pixel of the image; "inside": so is the last pixel of the tile.
-    reach = (grid.tile_size_px - 1) / 2 if grid.whole_tiles else 0.0
-    limit = 1e-6 if grid.whole_tiles else 0.5
+    whole = grid.coverage == "inside"
+    reach = (grid.tile_size_px - 1) / 2 if whole else 0.0
+    limit = 1e-6 if whole else 0.5
     rows = np.flatnonzero(grid.centres_y + reach < height_px - 1 + limit)
     columns = np.flatnonzero(grid.centres_x + reach < width_px - 1 + limit)
     return rows, columns

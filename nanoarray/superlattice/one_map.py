@@ -71,7 +71,7 @@ def grain_map(
         min_tiles=_min_tiles(field, grid, parameters),
         tile_strides=grid.tile_size_px / grid.stride_px,
     )
-    return _map_variables(found, _cell_areas(field, grid))
+    return _map_variables(found, field, _cell_areas(field, grid))
 
 
 def tile_feature_vectors(
@@ -234,7 +234,7 @@ def grain_map_from_clusters(
         symmetry=symmetry,
         tile_strides=grid.tile_size_px / grid.stride_px,
     )
-    return _map_variables(found, area)
+    return _map_variables(found, field, area)
 
 
 def _min_tiles(field: Field, grid: Grid, parameters: GrainMapsParameters) -> int:
@@ -245,18 +245,25 @@ def _min_tiles(field: Field, grid: Grid, parameters: GrainMapsParameters) -> int
 
 def _cell_areas(field: Field, grid: Grid) -> npt.NDArray[np.float64]:
     """Area [px2] of every tile's cell inside this image and outside its defects."""
-    return cell_areas(
-        grid.centres_y,
-        grid.centres_x,
+    rows, columns = tiles_inside(grid, *field.image.shape)
+    area = np.zeros((grid.centres_y.size, grid.centres_x.size))
+    area[np.ix_(rows, columns)] = cell_areas(
+        grid.centres_y[rows],
+        grid.centres_x[columns],
         stride_px=grid.stride_px,
         field_height_px=field.image.shape[0],
         field_width_px=field.image.shape[1],
         defect=field.missing,
+        to_edge=grid.coverage == "full",
     )
+    return area
 
 
-def _map_variables(found: GrainMap, area: npt.NDArray[np.float64]) -> dict[str, Any]:
-    total = max(float(area.sum()), 1e-9)
+def _map_variables(
+    found: GrainMap, field: Field, area: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    # Of the field and not of the cells: with coverage "inside" these leave a margin.
+    total = max(float((~field.missing).sum()), 1.0)
     return {
         "grain": found.grain,
         "orientation": found.orientation_deg,
@@ -271,19 +278,26 @@ def _map_variables(found: GrainMap, area: npt.NDArray[np.float64]) -> dict[str, 
 
 def _on_tiles(found: GrainMap) -> npt.NDArray[np.float32]:
     """Largest misorientation of every tile to a neighbouring grain [deg], NaN inside grains."""
-    count = int(found.grain.max(initial=0))
-    table = np.full((count + 1, count + 1), np.nan, np.float32)
-    for (a, b), angle in zip(found.boundary_pairs, found.boundary_misorientation_deg, strict=True):
-        table[a, b] = table[b, a] = angle
-    grain = found.grain
+    grain = found.grain.astype(np.int64)
     largest = np.full(grain.shape, np.nan, np.float32)
+    if not len(found.boundary_pairs):
+        return largest
+    # A table of all pairs of grains would grow with the square of their number.
+    base = int(grain.max()) + 1
+    code = found.boundary_pairs.astype(np.int64) @ np.array([base, 1])
+    order = np.argsort(code)
+    code, angles = code[order], found.boundary_misorientation_deg[order]
     for here, there in (
         (np.s_[:, :-1], np.s_[:, 1:]),
         (np.s_[:, 1:], np.s_[:, :-1]),
         (np.s_[:-1], np.s_[1:]),
         (np.s_[1:], np.s_[:-1]),
     ):
-        largest[here] = np.fmax(largest[here], table[grain[here], grain[there]])
+        low, high = np.minimum(grain[here], grain[there]), np.maximum(grain[here], grain[there])
+        wanted = low * base + high
+        at = np.minimum(np.searchsorted(code, wanted), code.size - 1)
+        angle = np.where(code[at] == wanted, angles[at], np.nan).astype(np.float32)
+        largest[here] = np.fmax(largest[here], angle)
     return largest
 
 
@@ -307,31 +321,26 @@ def measure_map(
     # Pixel centres are at integers: scaling happens about the outer edge of the first pixel.
     centres_y = (grid.centres_y + 0.5) / factor - 0.5
     centres_x = (grid.centres_x + 0.5) / factor - 0.5
-    stride = grid.stride_px / factor
-    area = cell_areas(
-        centres_y,
-        centres_x,
-        stride_px=stride,
-        field_height_px=height,
-        field_width_px=width,
-        defect=defect,
-    )
+    # Only the tiles that this image has, so that the edge of the mapped field is known.
     rows, cols = tiles_inside(grid, round(height * factor), round(width * factor))
-    exists = np.zeros(area.shape, bool)
-    exists[np.ix_(rows, cols)] = True
-    area[~exists] = 0.0  # so that the edge of the mapped field is known
+    own = np.ix_(rows, cols)
+    grain, confidence = grain[own], confidence[own]
+    cells: dict[str, Any] = {
+        "centres_y": centres_y[rows],
+        "centres_x": centres_x[cols],
+        "stride_px": grid.stride_px / factor,
+        "field_height_px": height,
+        "field_width_px": width,
+        "to_edge": grid.coverage == "full",
+    }
     columns = measure_grains(
         grain,
-        orientation=orientation,
+        orientation=orientation[own],
         confidence=confidence,
-        cell_area_px=area,
-        stride_px=stride,
-        centres_y=centres_y,
-        centres_x=centres_x,
-        field_height_px=height,
-        field_width_px=width,
+        cell_area_px=cell_areas(**cells, defect=defect),
         pixel_size_nm=pixel_size_nm,
         symmetry=symmetry,
+        **cells,
     )
     count = columns["label"].size
     columns["image_index"] = np.full(count, image_index, np.int32)
