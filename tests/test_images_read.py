@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import logging
 import math
+import os
 import struct
 
 import numpy as np
@@ -16,8 +18,9 @@ from nanoarray.images.fei import parse_fei
 from nanoarray.images.read import (
     find_micrographs,
     is_micrograph_path,
+    quiet_tifffile,
+    read_bytes,
     read_micrograph,
-    sha256_of,
 )
 
 FEI_TEXT = """[User]\r
@@ -227,8 +230,35 @@ def test_missing_file_and_folder(tmp_path):
         read_micrograph(tmp_path / "none.tif")
     with pytest.raises(ImageError, match="not a file"):
         read_micrograph(tmp_path)
-    with pytest.raises(ImageError, match="cannot be opened"):
-        sha256_of(tmp_path / "none.tif")
+    with pytest.raises(ImageError, match="does not exist"):
+        read_bytes(tmp_path / "none.tif")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_sparse_giants_are_refused_without_reading(tmp_path):
+    pipe = tmp_path / "pipe.tif"
+    os.mkfifo(pipe)
+    with pytest.raises(ImageError, match="not a file"):
+        read_micrograph(pipe)  # opening it would wait for a writer
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        find_micrographs(pipe)
+    giant = tmp_path / "giant.tif"
+    with giant.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ImageError, match=r"has 1024\.0 GiB, more than"):
+        read_micrograph(giant)
+
+
+def test_the_logger_of_tifffile_is_silent_only_within_the_block():
+    logger = logging.getLogger("tifffile")
+    level = logger.level
+    first, second = quiet_tifffile(), quiet_tifffile()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)  # blocks of two threads overlap
+    assert logger.level == logging.CRITICAL
+    second.__exit__(None, None, None)
+    assert logger.level == level
 
 
 @pytest.mark.parametrize("compression", [None, "lzw"])
@@ -407,10 +437,6 @@ class TestFinding:
         (tmp_path / "empty").mkdir()
         with pytest.raises(InputError, match=message):
             find_micrographs(tmp_path / source)
-
-    def test_sha256(self, tmp_path):
-        (tmp_path / "a").write_bytes(b"abc")
-        assert sha256_of(tmp_path / "a").startswith("ba7816bf8f01cfea")
 
 
 class TestRealFiles:

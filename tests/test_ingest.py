@@ -1,5 +1,6 @@
 """Ingest: mixed and broken files, tags, growth, and what is refused."""
 
+import logging
 import math
 import os
 
@@ -9,6 +10,8 @@ import pytest
 import nanoarray as na
 from nanoarray.archive import store
 from nanoarray.errors import InputError
+from nanoarray.images import scan
+from nanoarray.images.read import read_bytes
 from nanoarray.simulate.fei_tiff import write_fei_tiff
 
 RNG = np.random.default_rng(1)
@@ -233,6 +236,66 @@ def test_interrupted_ingest_is_finished_by_the_next(folder, url, monkeypatch, wr
     na.ingest(folder, other)
     a, b = (na.open(u)["images"].to_dataset().compute() for u in (url, other))
     assert a.drop_attrs().identical(b.drop_attrs())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_and_an_unexpected_error_become_reasons(folder, url, monkeypatch):
+    os.mkfifo(folder / "pipe.tif")
+    tags_of = scan.tags_of_micrograph
+
+    def stumble(micrograph):
+        if micrograph.pixels.shape[0] == 90:
+            raise ZeroDivisionError("nobody expected this")
+        return tags_of(micrograph)
+
+    monkeypatch.setattr(scan, "tags_of_micrograph", stumble)
+    report = na.ingest(folder, url)
+    reasons = dict(report.failed)
+    assert set(reasons) == {"pipe", "S2_31degC"}
+    assert "not a file" in reasons["pipe"]
+    assert "ZeroDivisionError: nobody expected this" in reasons["S2_31degC"]
+    assert report.added == ("S1_22degC", "S2_31degC", "pipe")
+
+
+def test_known_files_are_not_decoded_again(folder, url, monkeypatch, write_tiff):
+    from nanoarray.images import ingest as module
+
+    (folder / "broken.tif").write_bytes(b"")
+    write_fei_tiff(folder / "S3_40degC.tif", picture(64, 64), pixel_size_nm=2.5)
+    na.ingest(folder, url)
+    before = na.open(url)["images"].to_dataset().compute()
+    decode, decoded, read = scan.decode_micrograph, [], []
+    monkeypatch.setattr(scan, "decode_micrograph", lambda c: decoded.append(len(c)) or decode(c))
+    monkeypatch.setattr(module, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+    report = na.ingest(folder, url)
+    assert (report.added, report.unchanged) == ((), 4)
+    assert decoded == [0]  # only what was unreadable is tried again
+    assert read == []
+    assert na.open(url)["images"].to_dataset().compute().identical(before)
+    write_tiff(folder / "S4_50degC.tif", picture(50, 50))
+    na.ingest(folder, url)
+    assert decoded[1:].count(0) == 1
+    assert len(decoded) == 3
+
+
+def test_logging_of_tifffile_is_as_before(folder, url):
+    logger = logging.getLogger("tifffile")
+    level = logger.level
+    na.ingest(folder, url)
+    assert logger.level == level
+
+
+def test_paths_can_be_found_from_anywhere(folder, url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tags = folder / "t.csv"
+    tags.write_text("path,sample\nin/S1_22degC.tif,one\n")
+    na.ingest("in", url, tags=tags)
+    images = na.open(url)["images"].to_dataset().compute()
+    assert images.path.values.tolist() == [
+        str(folder / "S1_22degC.tif"),
+        str(folder / "S2_31degC.tif"),
+    ]
+    assert images["sample"].values.tolist() == ["one", ""]
 
 
 def test_real_files(real_data, url):

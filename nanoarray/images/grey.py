@@ -1,0 +1,82 @@
+"""Grey levels from what a TIFF page stores: palettes, colour channels, odd number types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from nanoarray.errors import ImageError
+
+# Coloured labels on a grey micrograph are accepted, a coloured picture is not.
+MAX_COLOURED_FRACTION = 0.01
+COLOUR_TOLERANCE = 2 / 255
+
+
+def samples_of(page: tifffile.TiffPage, values: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
+    """Samples as ``(height, width)`` or ``(height, width, colour)``, and warnings."""
+    warnings: list[str] = []
+    if page.axes == "SYX":
+        values = np.moveaxis(values, 0, -1)
+    elif page.axes not in ("YX", "YXS"):
+        raise ImageError(f"has axes {page.axes}, expected one 2-D image")
+    if np.iscomplexobj(values):
+        raise ImageError("holds complex numbers, expected grey levels")
+    if page.photometric == 3 and page.colormap is not None and values.ndim == 2:
+        values = _apply_palette(values, np.asarray(page.colormap))
+    elif page.photometric == 0 and values.dtype.kind == "u":
+        values = np.iinfo(values.dtype).max - values
+    orientation = page.tags.get("Orientation")
+    if orientation is not None and orientation.value != 1:
+        warnings.append(f"the TIFF asks for orientation {orientation.value}; read as stored")
+    return values, warnings
+
+
+def _apply_palette(values: NDArray[Any], colormap: NDArray[np.integer]) -> NDArray[Any]:
+    """Grey levels when the palette is a grey ramp, otherwise 8-bit colours."""
+    colours = (colormap.astype(np.uint32) >> 8).astype(np.uint8)  # (3, entries)
+    if (colours == colours[0]).all():
+        return colours[0][values]
+    return colours.T[values]
+
+
+def to_grey(samples: NDArray[Any], warnings: list[str]) -> NDArray[Any]:
+    """One grey level per pixel; colour beyond small labels raises ImageError."""
+    if samples.ndim == 2:
+        return samples
+    if samples.shape[2] == 1:
+        return samples[..., 0]
+    full = float(np.iinfo(samples.dtype).max) if samples.dtype.kind in "ui" else 1.0
+    highest, lowest = samples.max(axis=2), samples.min(axis=2)
+    coloured = float(np.mean((highest - lowest) > COLOUR_TOLERANCE * full))
+    if coloured > MAX_COLOURED_FRACTION:
+        raise ImageError(
+            f"is a colour image ({coloured:.0%} of its pixels are coloured), expected grey levels"
+        )
+    if coloured > 0:
+        warnings.append(f"{coloured:.2%} of the pixels are coloured (labels?); read as grey")
+    if np.array_equal(highest, lowest):
+        return samples[..., 0]
+    return np.rint(samples.mean(axis=2)).astype(samples.dtype)
+
+
+def to_supported_dtype(
+    grey: NDArray[Any], warnings: list[str]
+) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
+    """Grey levels as uint8, uint16 or float32, all finite."""
+    if grey.dtype == np.bool_:
+        return np.ascontiguousarray(grey, dtype=np.uint8)
+    if grey.dtype.kind == "u" and grey.dtype.itemsize <= 2:
+        return np.ascontiguousarray(grey, dtype=grey.dtype.newbyteorder("="))
+    if grey.dtype.kind not in "uif":
+        raise ImageError(f"holds {grey.dtype} values, expected grey levels")
+    pixels = np.ascontiguousarray(grey, dtype=np.float32)
+    finite = np.isfinite(pixels)
+    if not finite.all():
+        if not finite.any():
+            raise ImageError("holds no finite grey level")
+        warnings.append(f"{np.mean(~finite):.2%} of the pixels are not finite; set to the median")
+        pixels[~finite] = np.median(pixels[finite])
+    return pixels
