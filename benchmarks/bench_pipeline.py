@@ -37,11 +37,12 @@ SETTINGS = {
 }
 
 
-def write_archive(folder: Path, count: int) -> None:
-    """Write ``count`` micrographs of ``DISTINCT`` different fields."""
+def write_archive(folder: Path, count: int, *, reduce: int = 1) -> None:
+    """Write ``count`` micrographs of ``DISTINCT`` different fields, sides divided by ``reduce``."""
     folder.mkdir(parents=True, exist_ok=True)
     plan = plan_archive(image_count=DISTINCT, seed=0)
-    pictures = [simulate_archive_image(spec).image for spec in plan[: min(DISTINCT, count)]]
+    size = {"height_px": 884 // reduce, "width_px": 1024 // reduce}
+    pictures = [simulate_archive_image(spec, **size).image for spec in plan[: min(DISTINCT, count)]]
     start = datetime(2022, 3, 14)
     for k in range(count):
         spec = plan[k % len(pictures)]
@@ -86,9 +87,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few images only")
     parser.add_argument("--images", type=int, nargs="*", help="sizes of the archive")
+    parser.add_argument("--reduce", type=int, default=1, help="divide the sides of its images")
     parser.add_argument("--skip-settings", action="store_true", help="archive sizes only")
     options = parser.parse_args()
-    sizes = options.images or ([12, 24] if options.quick else [50, 200])
+    sizes = options.images or ([12, 24] if options.quick else [50, 200, 2000])
     base = 12 if options.quick else 48
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
@@ -110,12 +112,13 @@ def main() -> None:
                 parts = ", ".join(f"{name} {value:.1f}" for name, value in stages.items())
                 print(f"    by stage with 2 workers [s]: {parts}")
                 print(f"    2 workers are {times[1] / times[2]:.2f} times as fast as 1")
-        print("\ndefault setting, 2 workers, growing archive")
+        shape = f"{1024 // options.reduce} x {884 // options.reduce} px"
+        print(f"\ndefault setting, 2 workers, growing archive of {shape}")
         print(f"{'images':>7} {'s':>8} {'ms/image':>9} {'MB/worker':>10} {'MB driver':>10}")
         rates = []
         for count in sizes:
             folder = root / f"n{count}"
-            write_archive(folder, count)
+            write_archive(folder, count, reduce=options.reduce)
             seconds, stages, memory, driver = measure(folder, root / "s.zarr", 2, "default")
             rates.append(seconds / count)
             print(
