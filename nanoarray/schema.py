@@ -74,6 +74,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "bit_depth": _v("image", "int32", "bit", "bits per pixel in the file"),
         "data_bar": _v("image", "int32", "px", "rows of data bar cut off at the bottom"),
         "pixel_size": _v("image", "float64", "nm", "length of a pixel"),
+        "pixel_size_y": _v("image", "float64", "nm", "length of a pixel along y"),
         "pixel_size_source": _v("image", "str", "1", "where the pixel size comes from"),
         "magnification": _v(
             "image", "float64", "1", "recorded magnification, never used for lengths"

@@ -99,6 +99,82 @@ def test_pixel_size_of_the_user_wins_and_is_recorded(folder, url):
     assert any("2.5" in text and "3" in text for text in report.disagreements)
 
 
+def test_pixel_size_is_for_every_image_of_the_call(folder, url, tmp_path, write_tiff):
+    na.ingest(folder, url, pixel_size_nm=2.0)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_tiff(other / "elsewhere.tif", picture(40, 40))
+    na.ingest(other, url)
+    report = na.ingest(folder, url, pixel_size_nm=3.0)
+    images = na.open(url)["images"].to_dataset().compute()
+    assert images.image.values.tolist() == ["S1_22degC", "S2_31degC", "elsewhere"]
+    assert images.pixel_size.values.tolist()[:2] == [3.0, 3.0]
+    assert images.pixel_size_y.values.tolist()[:2] == [3.0, 3.0]
+    assert math.isnan(images.pixel_size.values[2])
+    assert images.pixel_size_source.values.tolist() == ["command line", "command line", ""]
+    assert [line.split(":")[0] for line in report.retagged] == ["S1_22degC", "S2_31degC"]
+    assert "pixel_size 2.0 -> 3.0" in report.retagged[0]
+    na.ingest(folder, url)
+    again = na.open(url)["images"].to_dataset().compute()
+    assert again.drop_attrs().identical(images.drop_attrs())
+
+
+def test_pixels_that_are_not_square_have_no_size(tmp_path, url, write_tiff):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, y_nm in (("even", 2.51), ("tall", 2.6)):
+        scale = (1e7 / 2.5, 1e7 / y_nm)
+        write_tiff(folder / f"{name}.tif", picture(64, 64), resolution=scale, resolutionunit=3)
+    report = na.ingest(folder, url)
+    images = na.open(url)["images"].to_dataset().compute()
+    np.testing.assert_allclose(images.pixel_size, [2.5, math.nan], rtol=1e-6)
+    np.testing.assert_allclose(images.pixel_size_y, [2.51, 2.6], rtol=1e-6)
+    assert images.pixel_size_source.values.tolist() == ["TIFF resolution tag", ""]
+    assert images.warning.values[0] == ""
+    assert "not square (2.5 nm along x, 2.6 nm along y)" in images.warning.values[1]
+    assert report.without_pixel_size == ("tall",)
+    assert any("'tall'" in note and "not square" in note for note in report.disagreements)
+    store.check_group(url, "images")
+
+    tags = tmp_path / "tags.csv"
+    tags.write_text("image,pixel_size_nm\ntall,2.55\n")
+    for arguments, size_nm in (({"tags": tags}, 2.55), ({"pixel_size_nm": 2.7}, 2.7)):
+        na.ingest(folder, url, **arguments)
+        tall = na.open(url)["images"].to_dataset().compute().sel(image="tall")
+        assert (float(tall.pixel_size), float(tall.pixel_size_y)) == (size_nm, size_nm)
+    tags.write_text("image,pixel_size_nm,pixel_size_y_nm\ntall,2.5,3\n")
+    na.ingest(folder, url, tags=tags)
+    tall = na.open(url)["images"].to_dataset().compute().sel(image="tall")
+    assert math.isnan(float(tall.pixel_size))
+
+
+def test_broken_files_are_reported_every_time(folder, url):
+    (folder / "bad.tif").write_bytes(b"")
+    first = na.ingest(folder, url)
+    second = na.ingest(folder, url)
+    assert first.failed == second.failed == (("bad", "the file is empty (0 bytes)"),)
+    assert any("unreadable (1 of them new)" in line for line in first.lines())
+    assert any("unreadable (0 of them new)" in line for line in second.lines())
+    (folder / "bad.tif").write_text("otherwise bad")
+    third = na.ingest(folder, url)
+    assert third.repaired == ()
+    assert "not a TIFF" in dict(third.failed)["bad"]
+    (folder / "bad.tif").unlink()
+    assert na.ingest(folder, url).failed == ()
+
+
+def test_text_of_numbers_keeps_every_digit(folder, url):
+    tags = folder / "t.csv"
+    tags.write_text("image,run,dose\nS1_22degC,12345671,0.12345678\n")
+    na.ingest(folder, url, tags=tags)
+    tags.write_text("image,run,dose\nS2_31degC,R7,none\n")
+    report = na.ingest(folder, url, tags=tags)
+    images = na.open(url)["images"].to_dataset().compute()
+    assert images["run"].values.tolist() == ["12345671", "R7"]
+    assert images["dose"].values.tolist() == ["0.12345678", "none"]
+    assert [line.split(":")[0] for line in report.retagged] == ["S2_31degC"]
+
+
 def test_growing_adds_only_what_is_new(folder, url, write_tiff):
     na.ingest(folder, url, pattern="{sample}_{temperature:g}degC")
     before = na.open(url)["images"].to_dataset().compute()
@@ -153,6 +229,24 @@ def test_same_content_is_not_added_twice(folder, url):
         ("S1_22degC", "copy"),
     )
     assert na.open(url)["images"].sizes["image"] == 2
+
+
+def test_copies_may_stand_in_the_tags_table(folder, url):
+    (folder / "copy.tif").write_bytes((folder / "S2_31degC.tif").read_bytes())
+    tags = folder / "t.csv"
+    tags.write_text("image,sample,dose\nS1_22degC,a,1\nS2_31degC,b,2\ncopy,b,2\n")
+    for _ in range(2):
+        report = na.ingest(folder, url, tags=tags)
+        assert report.duplicates == (("copy", "S2_31degC"),)
+        assert report.disagreements == ()
+    tags.write_text("image,sample,dose\nS1_22degC,a,1\nS2_31degC,b,\ncopy.tif,c,2\n")
+    report = na.ingest(folder, url, tags=tags)
+    assert len(report.disagreements) == 1
+    assert "'copy' is not added, it equals 'S2_31degC'" in report.disagreements[0]
+    assert "sample 'c', dose 2.0" in report.disagreements[0]
+    tags.write_text("image,sample\ncopy,c\nnobody,d\n")
+    with pytest.raises(InputError, match=r"1 rows for images that do not exist \('nobody'\)"):
+        na.ingest(folder, url, tags=tags)
 
 
 def test_retagging_changes_old_rows_and_says_so(folder, url):
@@ -271,7 +365,8 @@ def test_known_files_are_not_decoded_again(folder, url, monkeypatch, write_tiff)
     assert (report.added, report.unchanged) == ((), 4)
     assert decoded == [0]  # only what was unreadable is tried again
     assert read == []
-    assert na.open(url)["images"].to_dataset().compute().identical(before)
+    after = na.open(url)["images"].to_dataset().compute()
+    assert after.drop_attrs().identical(before.drop_attrs())
     write_tiff(folder / "S4_50degC.tif", picture(50, 50))
     na.ingest(folder, url)
     assert decoded[1:].count(0) == 1

@@ -21,6 +21,7 @@ from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.errors import InputError, NanoarrayError
 from nanoarray.images.read import decode_micrograph, quiet_tifffile, read_bytes
 from nanoarray.images.rows import (
+    GivenSize,
     check_tags,
     existing_rows,
     known_content,
@@ -29,7 +30,7 @@ from nanoarray.images.rows import (
     tag_columns,
 )
 from nanoarray.images.scan import ScannedImage, image_ids, other_files, scan
-from nanoarray.images.tags import merge_tags, read_tags_csv
+from nanoarray.images.tags import merge_tags, read_tags_csv, settle_copies
 
 KERNEL_VERSION = 1
 #: Images per block: large enough that a task is not overhead, small enough to share a few images.
@@ -56,12 +57,16 @@ class IngestReport:
     def lines(self, listed: int = 10) -> list[str]:
         """The report as lines: a summary, then what deserves a look."""
         total = self.unchanged + len(self.added)
+        new = len({image for image, _ in self.failed} & set(self.added))
         lines = [
             f"{self.store}: {len(self.added)} images added, {self.unchanged} were there, "
             f"{total} in all"
         ]
         rest: list[tuple[str, Sequence[str]]] = [
-            ("unreadable, kept with the reason", [f"{i}: {r}" for i, r in self.failed]),
+            (
+                f"unreadable ({new} of them new), kept with the reason",
+                [f"{i}: {r}" for i, r in self.failed],
+            ),
             ("read again after repair", self.repaired),
             ("not added, same content as another", [f"{a} = {b}" for a, b in self.duplicates]),
             ("without a pixel size (pass --pixel-size NM)", self.without_pixel_size),
@@ -143,12 +148,13 @@ def ingest(
             pattern=pattern,
             file_tags=[dict(r.tags) for r in rows],
         )
+        copies = {copy: (str(files[copy]), original) for copy, original in news.duplicates}
+        merged, lost = settle_copies(merged, [r.image for r in rows], copies, table)
         check_tags(merged, pattern, len(rows))
-        columns, notes = tag_columns(rows, merged, before, news, pixel_size_nm)
+        given = GivenSize(pixel_size_nm, frozenset(files))
+        columns, notes = tag_columns(rows, merged, before, news, given)
         store.create_store(url)
         _write(url, rows, columns, merged.units, executor, progress)
-    fresh = {r.image for r in news.added} | {r.image for r in news.repaired}
-    failed = [(r.image, r.problem) for r in rows if r.problem and r.image in fresh]
     no_size = [
         r.image
         for r, size in zip(rows, columns["pixel_size"], strict=True)
@@ -157,12 +163,12 @@ def ingest(
     return IngestReport(
         store=url,
         added=tuple(r.image for r in news.added),
-        repaired=tuple(r.image for r in news.repaired),
+        repaired=tuple(r.image for r in news.reread if not r.problem),
         unchanged=len(rows) - len(news.added),
         duplicates=tuple(news.duplicates),
-        failed=tuple(failed),
+        failed=tuple((r.image, r.problem) for r in scanned if r.problem),
         without_pixel_size=tuple(no_size),
-        disagreements=tuple(map(str, [*merged.disagreements, *notes])),
+        disagreements=tuple(map(str, [*merged.disagreements, *lost, *notes])),
         untagged=tuple(merged.untagged_images),
         pattern_misses=tuple(merged.pattern_misses),
         retagged=tuple(retagged(before, columns)),

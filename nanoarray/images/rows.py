@@ -13,10 +13,25 @@ from nanoarray import schema
 from nanoarray.archive import store
 from nanoarray.errors import InputError
 from nanoarray.images.scan import ScannedImage
-from nanoarray.images.tags import MergedTags
+from nanoarray.images.tags import SOURCES, MergedTags
 
 #: Two statements of a pixel size that differ by more are reported.
 PIXEL_SIZE_TOLERANCE = 0.02
+
+
+#: Pixels whose sides differ by more are not square: one length per pixel would be wrong.
+SQUARE_TOLERANCE = 0.01
+#: Sources of tags that a person wrote, and what the command line is called among sources.
+BY_A_PERSON = SOURCES[:2]
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class GivenSize:
+    """The pixel size [nm] that the caller gave, None for none, and the images it is for."""
+
+    nm: float | None
+    images: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -24,7 +39,7 @@ class News:
     """What a scan found that the store does not have."""
 
     added: list[ScannedImage]
-    repaired: list[ScannedImage]
+    reread: list[ScannedImage]  # unreadable before; readable now, or unreadable otherwise
     duplicates: list[tuple[str, str]]
 
 
@@ -61,11 +76,16 @@ def sort_out(
     for row in scanned:
         if row.image in position:
             old = rows[position[row.image]]
-            if old.sha256 == row.sha256:
+            if (old.sha256, old.problem) == (row.sha256, row.problem):
                 rows[position[row.image]] = replace(old, path=row.path)
             elif old.problem:
                 rows[position[row.image]] = row
-                news.repaired.append(row)
+                news.reread.append(row)
+            elif not row.sha256:
+                raise InputError(
+                    f"image '{row.image}' could be read when it was ingested, but now {row.path} "
+                    f"{row.problem}: restore the file, or leave it out of the sources"
+                )
             else:
                 raise InputError(
                     f"image '{row.image}' changed since it was ingested ({row.path} has another "
@@ -117,11 +137,11 @@ def tag_columns(
     merged: MergedTags,
     before: Mapping[str, np.ndarray],
     news: News,
-    pixel_size_nm: float | None,
+    given: GivenSize,
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Every one-dimensional variable of the group, and notes on doubtful pixel sizes."""
     old = len(before.get("image", ()))
-    fresh = {row.image for row in [*news.added, *news.repaired]}
+    fresh = {row.image for row in [*news.added, *news.reread]}
     columns: dict[str, np.ndarray] = {
         "image": np.array([r.image for r in rows], dtype=object),
         "path": np.array([r.path for r in rows], dtype=object),
@@ -146,50 +166,73 @@ def tag_columns(
                 values[i] = before[name][i]
         columns[name] = _column(name, values)
     notes: list[str] = []
-    warnings = [list(row.warnings) for row in rows]
-    sources = _pixel_sizes(rows, merged, fresh, pixel_size_nm, columns, warnings, notes)
+    warnings: list[list[str]] = [[] for _ in rows]
+    for row, texts in zip(rows, warnings, strict=True):
+        for text in row.warnings:
+            _warn(texts, text)
+    sources = _pixel_sizes(rows, merged, given, columns, warnings, notes)
     columns["pixel_size_source"] = np.array(sources, dtype=object)
     position = {row.image: i for i, row in enumerate(rows)}
     for disagreement in merged.disagreements:
         i = position[disagreement.image]
         said = ", ".join(f"{source} {value!r}" for source, value in disagreement.values.items())
-        text = f"{disagreement.tag} differs: {said}"
-        if text not in warnings[i]:
-            warnings[i].append(text)
-    columns["warning"] = np.array(
-        ["; ".join(w.replace("; ", ", ") for w in ws) for ws in warnings], dtype=object
-    )
+        _warn(warnings[i], f"{disagreement.tag} differs: {said}")
+    columns["warning"] = np.array(["; ".join(texts) for texts in warnings], dtype=object)
     return columns, notes
 
 
 def _pixel_sizes(
     rows: Sequence[ScannedImage],
     merged: MergedTags,
-    fresh: set[str],
-    pixel_size_nm: float | None,
+    given: GivenSize,
     columns: dict[str, np.ndarray],
     warnings: list[list[str]],
     notes: list[str],
 ) -> list[str]:
     """Settle every image's pixel size (in ``columns``) and say where it comes from."""
-    sizes = columns["pixel_size"]
+    along_x, along_y = columns["pixel_size"], columns["pixel_size_y"]
     sources = []
     for i, row in enumerate(rows):
-        given = merged.sources[i].get("pixel_size", "")
-        source = row.pixel_size_source if given in ("", "file metadata") else given
-        if pixel_size_nm is not None and (row.image in fresh or math.isnan(sizes[i])):
-            if abs(sizes[i] / pixel_size_nm - 1) > PIXEL_SIZE_TOLERANCE:
-                text = f"pixel size {pixel_size_nm:g} nm given, but {source} says {sizes[i]:g} nm"
-                warnings[i].append(text)
-                notes.append(f"image '{row.image}': {text}; the given one is used")
-            sizes[i], source = pixel_size_nm, "command line"
-        elif not math.isnan(sizes[i]) and sizes[i] <= 0:
-            raise InputError(
-                f"image '{row.image}': pixel size {sizes[i]:g} nm from {source}: expected a "
-                "positive number"
+        source = row.pixel_size_source
+        if merged.sources[i].get("pixel_size") in BY_A_PERSON:
+            source = merged.sources[i]["pixel_size"]
+            if merged.sources[i].get("pixel_size_y") not in BY_A_PERSON:
+                along_y[i] = along_x[i]  # one size is said for both
+        x_nm, y_nm = float(along_x[i]), float(along_y[i])
+        for name, size_nm in (("pixel_size", x_nm), ("pixel_size_y", y_nm)):
+            if size_nm <= 0:
+                origin = merged.sources[i].get(name) or source
+                raise InputError(
+                    f"image '{row.image}': {name} {size_nm:g} nm from {origin}: expected a "
+                    "positive number"
+                )
+        uneven = abs(x_nm / y_nm - 1) > SQUARE_TOLERANCE  # False where one is NaN
+        if uneven:
+            text = (
+                f"pixels are not square ({x_nm:.6g} nm along x, {y_nm:.6g} nm along y), so no "
+                "pixel size is used unless one is given"
             )
-        sources.append("" if row.problem and math.isnan(sizes[i]) else source)
+            _warn(warnings[i], text)
+            notes.append(f"image '{row.image}': {text}")
+        if given.nm is not None and row.image in given.images:
+            corrected = source == COMMAND_LINE
+            if abs(x_nm / given.nm - 1) > PIXEL_SIZE_TOLERANCE and not corrected:
+                text = f"pixel size {given.nm:.6g} nm given, but {source} says {x_nm:.6g} nm"
+                _warn(warnings[i], text)
+                notes.append(f"image '{row.image}': {text}; the given one is used")
+            along_x[i] = along_y[i] = given.nm
+            source = COMMAND_LINE
+        elif uneven:
+            along_x[i] = math.nan
+        sources.append("" if math.isnan(along_x[i]) else source)
     return sources
+
+
+def _warn(warnings: list[str], text: str) -> None:
+    """Add a warning once; "; " separates warnings in the store."""
+    text = text.replace("; ", ", ")
+    if text not in warnings:
+        warnings.append(text)
 
 
 def _column(name: str, values: list[Any]) -> np.ndarray:
@@ -207,7 +250,10 @@ def _column(name: str, values: list[Any]) -> np.ndarray:
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:g}"
+        if math.isnan(value):
+            return ""
+        whole = value.is_integer() and abs(value) < 2**53
+        return str(int(value)) if whole else repr(float(value))
     return str(value)
 
 
@@ -219,6 +265,7 @@ def retagged(before: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]
             continue
         for i, value in enumerate(old):
             new = columns[name][i] if name in columns else value
-            if not (value == new or (value != value and new != new)):  # NaN equals NaN here
+            # NaN equals NaN here, and a number equals its text: a column may become text.
+            if value != new and _text(value) != _text(new):
                 changed.setdefault(str(columns["image"][i]), []).append(f"{name} {value} -> {new}")
     return [f"{image}: {', '.join(parts)}" for image, parts in changed.items()]

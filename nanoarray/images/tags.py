@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +24,7 @@ __all__ = [
     "parse_pattern",
     "pattern_units",
     "read_tags_csv",
+    "settle_copies",
     "tags_of_micrograph",
 ]
 
@@ -144,6 +145,8 @@ def tags_of_micrograph(micrograph: Micrograph) -> dict[str, Tag]:
     tags.pop("data_bar_px", None)
     if math.isfinite(micrograph.pixel_size_nm):
         tags["pixel_size"] = micrograph.pixel_size_nm
+    if math.isfinite(micrograph.pixel_size_y_nm):
+        tags["pixel_size_y"] = micrograph.pixel_size_y_nm
     return tags
 
 
@@ -215,6 +218,51 @@ def _merge_one(image: str, given: Mapping[str, Mapping[str, Tag]], merged: Merge
             merged.disagreements.append(Disagreement(image, tag, values))
     merged.tags.append(tags)
     merged.sources.append(sources)
+
+
+def settle_copies(
+    merged: MergedTags,
+    images: Sequence[str],
+    copies: Mapping[str, tuple[str, str]],
+    table: pd.DataFrame | None,
+) -> tuple[MergedTags, list[str]]:
+    """Account for the table's rows of files that are copies of another image.
+
+    Parameters
+    ----------
+    merged, images, table
+        As for, and from, `merge_tags`.
+    copies
+        Id of each copy: its path, and the id of the image that has its content.
+
+    Returns
+    -------
+    merged : MergedTags
+        Without the copies among its ``unknown_images``.
+    notes : list of str
+        What the table says of a copy and not of the image it equals; it is not used.
+    """
+    if table is None or not merged.unknown_images or not copies:
+        return merged, []
+    names = list(copies)
+    paths = [Path(copies[name][0]) for name in names]
+    rows, unknown = _match_rows(names, paths, table.loc[merged.unknown_images])
+    position = {image: i for i, image in enumerate(images)}
+    notes = []
+    for index, row in rows.items():
+        copy, original = names[index], copies[names[index]][1]
+        kept = merged.tags[position[original]]
+        lost = [
+            f"{tag} {value!r}"
+            for tag, value in row.items()
+            if not _is_missing(value) and not (tag in kept and _same(kept[tag], value))
+        ]
+        if lost:
+            notes.append(
+                f"image '{copy}' is not added, it equals '{original}': not used of its row in the "
+                f"tags table: {', '.join(lost)}"
+            )
+    return replace(merged, unknown_images=unknown), notes
 
 
 def _match_rows(
