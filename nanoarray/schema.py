@@ -126,6 +126,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "common_pixel_size": _v("", "float64", "nm", "pixel size the images were resampled to"),
         "tile_size": _v("", "float64", "px", "side of a tile"),
         "stride": _v("", "float64", "px", "distance of neighbouring tile centres"),
+        "band_pass": _v("", "bool", "1", "only what is about as coarse as the lattice was kept"),
         "problem": _PROBLEM,
     },
     "tile_clusters": {
@@ -159,8 +160,16 @@ GROUPS: dict[str, dict[str, Variable]] = {
         ),
         "symmetry": _v("image", "int32", "1", "fold of the lattice symmetry, 2, 4 or 6"),
         "grain_count": _v("image", "int32", "1", "number of grains", fill=0),
-        "indexed_fraction": _v("image", "float32", "1", "share of the field with an orientation"),
+        "indexed_fraction": _v(
+            "image", "float32", "1", "share of the non-defect field with an orientation"
+        ),
         "mapped_fraction": _v("image", "float32", "1", "share of the non-defect field in a grain"),
+        "paper_mean_area_tiles": _v(
+            "image",
+            "float64",
+            "1",
+            'method "paper": mean grain area in squares of a stride, overlaps counted every time',
+        ),
         "problem": _PROBLEM,
     },
     "grains": {

@@ -9,11 +9,10 @@ from scipy import ndimage
 from nanoarray.errors import InputError
 from nanoarray.images.read import find_micrographs, read_micrograph
 from nanoarray.simulate.superlattice import NOISE_LEVELS, simulate_polycrystal
+from nanoarray.superlattice.parameters import PreparedParameters
 from nanoarray.superlattice.prepare import (
-    MIN_SHARPNESS,
     equalize,
     find_defects,
-    flatten_background,
     lattice_spacing,
     resample,
     resample_mask,
@@ -21,6 +20,7 @@ from nanoarray.superlattice.prepare import (
     suppress_line_noise,
 )
 
+MIN_SHARPNESS = PreparedParameters().min_sharpness
 SIZE = {"height_px": 440, "width_px": 512, "grain_count": 8}
 ROWS_PER_NEIGHBOUR = {"square": 1.0, "hexagonal": np.sqrt(3) / 2}
 
@@ -200,26 +200,6 @@ class TestContrast:
             equalize(micrograph, method="magic")
         with pytest.raises(InputError, match="window"):
             equalize(micrograph, window_px=1)
-        with pytest.raises(InputError, match="background width"):
-            flatten_background(micrograph, sigma_px=0)
-
-    def test_background_goes_and_lattice_stays(self):
-        lattice = beads((400, 500), 11, 20) - 100
-        x = np.linspace(0, 1, 500)
-        flat = flatten_background(lattice + 80 * np.sin(2 * x) + 30)
-        inner = (slice(60, -60), slice(60, -60))
-        assert np.corrcoef(flat[inner].ravel(), lattice[inner].ravel())[0, 1] > 0.99
-
-    def test_defects_do_not_bend_the_background(self):
-        lattice = beads((400, 500), 11, 20)
-        image, mask = lattice.copy(), np.zeros(lattice.shape, bool)
-        mask[150:250, 200:300] = True
-        image[mask] = 0
-        flat = flatten_background(image, defect=mask)
-        assert not flat[mask].any()
-        ring = ndimage.binary_dilation(mask, iterations=20) & ~mask
-        assert abs(flat[ring].mean()) < 2
-        assert not flatten_background(image, defect=np.ones_like(mask)).any()
 
 
 class TestLineNoise:

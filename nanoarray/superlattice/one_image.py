@@ -12,7 +12,6 @@ from nanoarray.errors import InputError
 from nanoarray.superlattice.orientation import lattice_band
 from nanoarray.superlattice.parameters import PreparedParameters, TilesParameters
 from nanoarray.superlattice.prepare import (
-    MIN_SHARPNESS,
     equalize,
     find_defects,
     lattice_spacing,
@@ -23,12 +22,10 @@ from nanoarray.superlattice.prepare import (
 )
 from nanoarray.superlattice.radon import tile_radon
 from nanoarray.superlattice.radon_paper import alignment_bits, tile_radon_paper
+from nanoarray.superlattice.scale import scale_factor
 from nanoarray.superlattice.tile_grid import Coverage, valid_fraction
 
 Mask = npt.NDArray[np.bool_]
-
-#: Resampling by less than this changes nothing that can be measured.
-_SAME_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,6 @@ def prepare_image(pixels: npt.NDArray[Any], parameters: PreparedParameters) -> d
 def unusable(defect_fraction: float, sharpness: float, parameters: PreparedParameters) -> str:
     """Why an image should not be measured; "" where it can be."""
     limit = parameters.min_sharpness
-    limit = MIN_SHARPNESS if limit is None else limit
     if defect_fraction > parameters.max_defect_fraction:
         most = parameters.max_defect_fraction
         return f"{defect_fraction:.0%} of the image is defect (limit {most:.0%})"
@@ -120,20 +116,8 @@ def clean_image(
 def band_passed(field: Field) -> npt.NDArray[np.float32]:
     """The field with only what is about as coarse as its lattice."""
     if not np.isfinite(field.spacing_px):
-        raise InputError("no lattice spacing was found: set tiles.band_pass = false to go without")
+        raise InputError("no lattice spacing was found: make the tiles with band_pass = false")
     return lattice_band(field.image, row_spacing_px=field.spacing_px, defect=field.missing)
-
-
-def scale_factor(pixel_size_nm: float, common_pixel_size_nm: float) -> float:
-    """Common pixels per pixel of an image; 1 where nothing is resampled."""
-    if not np.isfinite(common_pixel_size_nm):
-        return 1.0
-    if not np.isfinite(pixel_size_nm):
-        raise InputError(
-            "no pixel size: pass --pixel-size NM or add a pixel_size column to the tags"
-        )
-    factor = pixel_size_nm / common_pixel_size_nm
-    return 1.0 if abs(factor - 1.0) < _SAME_SCALE else float(factor)
 
 
 def tile_features(
@@ -153,7 +137,15 @@ def tile_features(
             image, y, x, tile_size_px=grid.tile_size_px, angles_deg=angles_deg
         )
     else:
-        variance = _aligned_variance(field, y, x, grid.tile_size_px, angles_deg, parameters)
+        variance = aligned_variance(
+            field,
+            y,
+            x,
+            tile_size_px=grid.tile_size_px,
+            angles_deg=angles_deg,
+            band_pass=parameters.band_pass,
+            device=parameters.device,
+        )
     share = valid_fraction(
         y,
         x,
@@ -170,28 +162,30 @@ def tile_features(
     }
 
 
-def _aligned_variance(
+def aligned_variance(
     field: Field,
     y: npt.NDArray[np.float64],
     x: npt.NDArray[np.float64],
+    *,
     tile_size_px: int,
     angles_deg: npt.NDArray[np.float64],
-    parameters: TilesParameters,
+    band_pass: bool,
+    device: str = "cpu",
 ) -> npt.NDArray[np.float32]:
     """Projection variance in windows aligned with the projection, on the CPU or through torch."""
-    image = band_passed(field) if parameters.band_pass else field.image
+    image = band_passed(field) if band_pass else field.image
     options: dict[str, Any] = {
         "tile_size_px": tile_size_px,
         "angles_deg": angles_deg,
         "missing": field.missing if field.missing.any() else None,
         # A band-passed image has no background left to subtract.
-        "flatten_px": np.inf if parameters.band_pass else None,
+        "flatten_px": np.inf if band_pass else None,
     }
-    if parameters.device == "cpu":
+    if device == "cpu":
         return tile_radon(image, y, x, **options)
     from nanoarray.superlattice.radon_torch import tile_radon_torch
 
-    return tile_radon_torch(image, y, x, device=parameters.device, **options)
+    return tile_radon_torch(image, y, x, device=device, **options)
 
 
 def tiles_inside(

@@ -26,10 +26,9 @@ from nanoarray.superlattice.grains import (
     label_grains,
 )
 from nanoarray.superlattice.measure import measure_grains
-from nanoarray.superlattice.one_image import Field, Grid, Mask, band_passed, tiles_inside
+from nanoarray.superlattice.one_image import Field, Grid, Mask, aligned_variance, tiles_inside
 from nanoarray.superlattice.paper_grains import grains_from_clusters, paper_grains
 from nanoarray.superlattice.parameters import GrainMapsParameters, TileClustersParameters
-from nanoarray.superlattice.radon import tile_radon
 
 #: A fit across the collection reads the tiles of at most so many images, drawn with the seed.
 MAX_FIT_IMAGES = 400
@@ -42,24 +41,25 @@ def grain_map(
     profile: npt.NDArray[np.float32],
     valid: Mask,
     parameters: GrainMapsParameters,
+    *,
+    band_pass: bool,
 ) -> dict[str, Any]:
     """Grains of one image from the orientation of its lattice.
 
     ``profile`` (tile_y, tile_x, angle) projection variance and ``valid`` (tile_y, tile_x) of the
-    collection's grid.
+    collection's grid; ``band_pass`` as the tiles were made.
     """
     # Where boundaries run is seen in smaller tiles than those that know the orientation.
     fine_tile = max(6, round(grid.tile_size_px * FINE_TILE_SPACINGS / TILE_SPACINGS))
     rows, columns = tiles_inside(grid, *field.image.shape)
     fine = np.full(profile.shape, np.nan, np.float32)
-    fine[: rows.size, : columns.size] = tile_radon(
-        band_passed(field),
+    fine[: rows.size, : columns.size] = aligned_variance(
+        field,
         grid.centres_y[rows],
         grid.centres_x[columns],
         tile_size_px=fine_tile,
         angles_deg=angles_deg,
-        missing=field.missing if field.missing.any() else None,
-        flatten_px=np.inf,
+        band_pass=band_pass,
     )
     found = label_grains(
         profile,
@@ -126,7 +126,8 @@ def fit_collection(
     Parameters
     ----------
     images
-        Positions of the images that have tiles.
+        Positions of the images that have tiles, sorted by something that does not depend on the
+        order of ingestion, such as their ids: the draw goes through them in this order.
     vectors_of
         Gives the feature vectors (tile_y, tile_x, features) of an image.
 
@@ -141,7 +142,7 @@ def fit_collection(
     """
     rng = np.random.default_rng(parameters.seed)
     if images.size > MAX_FIT_IMAGES:
-        images = np.sort(rng.choice(images, MAX_FIT_IMAGES, replace=False))
+        images = images[np.sort(rng.choice(images.size, MAX_FIT_IMAGES, replace=False))]
     quota = max(8, parameters.max_tiles // (2 * max(images.size, 1)))
     drawn = [draw_pairs(vectors_of(int(i)), quota, rng) for i in images]
     if not sum(d.rows.shape[0] for d in drawn):
@@ -218,8 +219,10 @@ def grain_map_from_clusters(
     """Grains of one image from the clusters of its tiles: a partition, or as the paper does it."""
     area = _cell_areas(field, grid)
     open_cell = area > 0.5 * grid.stride_px**2
+    published = np.zeros(0)
     if parameters.method == "paper":
-        grain = paper_grains(cluster, defect=~open_cell).grain_tiles
+        paper = paper_grains(cluster, defect=~open_cell)
+        grain, published = paper.grain_tiles, paper.area_tiles
     else:
         grain = grains_from_clusters(
             cluster,
@@ -234,7 +237,10 @@ def grain_map_from_clusters(
         symmetry=symmetry,
         tile_strides=grid.tile_size_px / grid.stride_px,
     )
-    return _map_variables(found, field, area)
+    variables = _map_variables(found, field, area)
+    # As published, for comparison: its grains overlap, those of the map do not.
+    variables["paper_mean_area_tiles"] = published.mean() if published.size else np.nan
+    return variables
 
 
 def _min_tiles(field: Field, grid: Grid, parameters: GrainMapsParameters) -> int:
@@ -259,9 +265,7 @@ def _cell_areas(field: Field, grid: Grid) -> npt.NDArray[np.float64]:
     return area
 
 
-def _map_variables(
-    found: GrainMap, field: Field, area: npt.NDArray[np.float64]
-) -> dict[str, Any]:
+def _map_variables(found: GrainMap, field: Field, area: npt.NDArray[np.float64]) -> dict[str, Any]:
     # Of the field and not of the cells: with coverage "inside" these leave a margin.
     total = max(float((~field.missing).sum()), 1.0)
     return {
@@ -273,6 +277,7 @@ def _map_variables(
         "grain_count": np.int32(found.grain.max(initial=0)),
         "indexed_fraction": np.float32(area[np.isfinite(found.orientation_deg)].sum() / total),
         "mapped_fraction": np.float32(area[found.grain > 0].sum() / total),
+        "paper_mean_area_tiles": np.nan,
     }
 
 

@@ -16,8 +16,8 @@ class PreparedParameters(StageParameters):
     """Mask pores, charged rims and damaged regions; false measures everything."""
     max_defect_fraction: float = Field(0.8, gt=0, le=1)
     """An image with a larger share of defects is left out."""
-    min_sharpness: float | None = Field(None, ge=0)
-    """An image with a lower `sharpness` is left out; not set: 0.4."""
+    min_sharpness: float = Field(0.4, ge=0)
+    """An image with a lower `sharpness` is out of focus and left out."""
     equalize: Literal["none", "global", "adaptive"] = "none"
     """Contrast equalization of the image before it is cut into tiles."""
     suppress_line_noise: bool = True

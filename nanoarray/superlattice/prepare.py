@@ -14,20 +14,15 @@ from nanoarray.superlattice.defects import DefectLimits, find_defects
 from nanoarray.superlattice.spectrum import lattice_spacing, sharpness
 
 __all__ = [
-    "MIN_SHARPNESS",
     "DefectLimits",
     "equalize",
     "find_defects",
-    "flatten_background",
     "lattice_spacing",
     "resample",
     "resample_mask",
     "sharpness",
     "suppress_line_noise",
 ]
-
-# Below this `sharpness` an image is out of focus.
-MIN_SHARPNESS = 0.4
 
 Equalization = Literal["none", "global", "adaptive"]
 
@@ -72,38 +67,6 @@ def equalize(
         window = (min(window_px, values.shape[0]), min(window_px, values.shape[1]))
         values = exposure.equalize_adapthist(values, kernel_size=window, clip_limit=0.01)
     return np.asarray(values, dtype=np.float32)
-
-
-def flatten_background(
-    image: NDArray[np.generic], *, sigma_px: float = 55.0, defect: NDArray[np.bool_] | None = None
-) -> NDArray[np.float32]:
-    """Subtract the slowly varying background, so that the image has mean 0 everywhere.
-
-    Parameters
-    ----------
-    image
-        Shape ``(height, width)``.
-    sigma_px
-        Width of the Gaussian mean; several lattice spacings, so that the lattice stays.
-    defect
-        Pixels that do not count to the background; they become 0 in the result.
-
-    Raises
-    ------
-    InputError
-        ``sigma_px`` is not above 0.
-    """
-    if not sigma_px > 0:
-        raise InputError(f"background width is {sigma_px} px, expected more than 0")
-    values = np.asarray(image, dtype=np.float32)
-    if defect is None or not defect.any():
-        return np.asarray(values - _wide_mean(values, sigma_px))
-    if defect.all():
-        return np.zeros(values.shape, dtype=np.float32)
-    good = (~defect).astype(np.float32)
-    weight = _wide_mean(good, sigma_px)
-    background = _wide_mean(values * good, sigma_px) / np.maximum(weight, 1e-6)
-    return np.asarray(np.where(defect, np.float32(0), values - background), dtype=np.float32)
 
 
 def suppress_line_noise(
@@ -217,19 +180,6 @@ def _resampled_shape(shape: tuple[int, ...], factor: float) -> tuple[int, ...]:
             "smaller common pixel size"
         )
     return new
-
-
-def _wide_mean(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian mean, computed on block means where the Gaussian is wide."""
-    step = max(1, int(sigma / 6))
-    height, width = values.shape
-    padded = np.pad(values, ((0, -height % step), (0, -width % step)), mode="edge")
-    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
-    mean = ndimage.gaussian_filter(blocks.mean(axis=(1, 3)), sigma / step, mode="nearest")
-    return np.asarray(
-        ndimage.zoom(mean, step, order=1, grid_mode=True, mode="nearest")[:height, :width],
-        dtype=np.float32,
-    )
 
 
 def _fill_rows(mean: NDArray[np.floating], known: NDArray[np.bool_]) -> NDArray[np.float64]:

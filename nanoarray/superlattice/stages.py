@@ -11,15 +11,10 @@ import xarray as xr
 from nanoarray import schema
 from nanoarray.archive.engine import Inputs, LeftOut, Stage
 from nanoarray.archive.store import GroupPlan, array_plan
-from nanoarray.errors import InputError
 from nanoarray.superlattice import one_image, one_map
-from nanoarray.superlattice.lengths import (
-    MAX_RESAMPLING,
-    common_pixel_size,
-    known_median,
-    length_px,
-)
-from nanoarray.superlattice.one_image import Field, Grid
+from nanoarray.superlattice.grids import GRID_NAMES, grid_constants, grid_of, scaled_grid
+from nanoarray.superlattice.lengths import length_px
+from nanoarray.superlattice.one_image import Field
 from nanoarray.superlattice.parameters import (
     GrainMapsParameters,
     GrainsParameters,
@@ -28,12 +23,17 @@ from nanoarray.superlattice.parameters import (
     TileClustersParameters,
     TilesParameters,
 )
+from nanoarray.superlattice.scale import (
+    common_pixel_size,
+    known_median,
+    scale_factor,
+    scale_factors,
+    scale_problem,
+)
 from nanoarray.superlattice.steps import (
     DEFAULT_STRIDE_SPACINGS,
     DEFAULT_TILE_SPACINGS,
     GRAIN_MAP_NAMES,
-    collection_grid,
-    projection_angles,
     tile_vectors,
 )
 from nanoarray.superlattice.summary import image_table, summarize
@@ -86,18 +86,15 @@ def _plan_tiles(inputs: Inputs, parameters: TilesParameters) -> GroupPlan:
     cleaning = _cleaning(prepared)
     usable = prepared["usable"].values.astype(bool)
     size_nm = images["pixel_size"].values
-    common = common_pixel_size(size_nm[usable], cleaning)
-    factor = size_nm / common if np.isfinite(common) else np.ones(size_nm.shape)
-    usable &= np.isfinite(factor) & (np.abs(np.log(factor)) <= np.log(MAX_RESAMPLING))
-    spacing = known_median((prepared["lattice_spacing"].values * factor)[usable])
-    scale_nm = common if np.isfinite(common) else known_median(size_nm[usable])
-    tile = length_px(parameters, "tile_size", spacing, scale_nm, DEFAULT_TILE_SPACINGS)
-    stride = length_px(parameters, "stride", spacing, scale_nm, DEFAULT_STRIDE_SPACINGS)
-    if not usable.any():
-        raise InputError("no image is usable: see `nanoarray status` and the group 'prepared'")
-    height = int(np.rint(images["height"].values[usable] * factor[usable]).max())
-    width = int(np.rint(images["width"].values[usable] * factor[usable]).max())
-    grid = collection_grid(height, width, tile, stride, parameters)
+    common = common_pixel_size(size_nm[usable], cleaning.common_pixel_size_nm)
+    factor = np.where(usable, scale_factors(size_nm, common), np.nan)
+    spacing = known_median(prepared["lattice_spacing"].values * factor)
+    scales_nm = np.array([common]) if np.isfinite(common) else size_nm[usable]
+    tile = length_px(parameters, "tile_size", spacing, scales_nm, DEFAULT_TILE_SPACINGS)
+    stride = length_px(parameters, "stride", spacing, scales_nm, DEFAULT_STRIDE_SPACINGS)
+    grid = scaled_grid(
+        images["height"].values, images["width"].values, factor, tile, stride, parameters
+    )
     sizes = {
         "image": images.sizes["image"],
         "tile_y": grid.centres_y.size,
@@ -108,21 +105,16 @@ def _plan_tiles(inputs: Inputs, parameters: TilesParameters) -> GroupPlan:
         "tiles",
         ["projection_variance", "alignment", "valid"],
         sizes,
-        constants={
-            "tile_y": grid.centres_y,
-            "tile_x": grid.centres_x,
-            "angle": projection_angles(parameters.angle_count),
-            "common_pixel_size": common,
-            "tile_size": float(tile),
-            "stride": float(stride),
-        },
+        constants=grid_constants(grid, common, parameters),
         resolved={"tile_size_px": tile, "stride_px": stride, "common_pixel_size_nm": repr(common)},
     )
 
 
 def _tile(inputs: Inputs, parameters: TilesParameters, own: xr.Dataset, i: int) -> dict[str, Any]:
     field = _field(inputs, float(own["common_pixel_size"]), i)
-    return one_image.tile_features(field, _grid(own), own["angle"].values, parameters)
+    if parameters.band_pass and parameters.window == "aligned":
+        _need_lattice(field)
+    return one_image.tile_features(field, grid_of(own), own["angle"].values, parameters)
 
 
 # --- tile_clusters ----------------------------------------------------------------------------
@@ -134,9 +126,12 @@ def _plan_tile_clusters(inputs: Inputs, parameters: TileClustersParameters) -> G
     sizes = {name: tiles.sizes[name] for name in ("image", "tile_y", "tile_x")}
     constants = {n: tiles[n].values for n in ("tile_y", "tile_x")}
     if parameters.scope == "collection":
-        ids = np.flatnonzero(tiles["problem"].values.astype(object) == "")
+        names = inputs["images"]["image"].values.tolist()
+        made = np.flatnonzero(tiles["problem"].values.astype(object) == "").tolist()
         constants |= one_map.fit_collection(
-            ids, lambda i: tile_vectors(tiles, i, parameters), parameters
+            np.array(sorted(made, key=names.__getitem__), np.intp),
+            lambda i: tile_vectors(tiles, i, parameters),
+            parameters,
         )
     return _plan("tile_clusters", ["cluster", "cluster_count"], sizes, constants=constants)
 
@@ -162,10 +157,8 @@ def _plan_grain_maps(inputs: Inputs, parameters: GrainMapsParameters) -> GroupPl
     del parameters
     tiles = inputs["tiles"]
     sizes = {name: tiles.sizes[name] for name in ("image", "tile_y", "tile_x")}
-    names = ("tile_y", "tile_x", "common_pixel_size", "tile_size", "stride")
-    return _plan(
-        "grain_maps", list(GRAIN_MAP_NAMES), sizes, constants={n: tiles[n].values for n in names}
-    )
+    constants = {n: tiles[n].values for n in GRID_NAMES}
+    return _plan("grain_maps", list(GRAIN_MAP_NAMES), sizes, constants=constants)
 
 
 def _map_grains(
@@ -176,19 +169,23 @@ def _map_grains(
     if parameters.method != "orientation":
         return one_map.grain_map_from_clusters(
             field,
-            _grid(own),
+            grid_of(own),
             tiles["angle"].values,
             tiles["projection_variance"][i].values,
             inputs["tile_clusters"]["cluster"][i].values,
             parameters,
         )
+    band_pass = bool(tiles["band_pass"])
+    if band_pass:
+        _need_lattice(field)
     return one_map.grain_map(
         field,
-        _grid(own),
+        grid_of(own),
         tiles["angle"].values,
         tiles["projection_variance"][i].values,
         tiles["valid"][i].values,
         parameters,
+        band_pass=band_pass,
     )
 
 
@@ -227,12 +224,12 @@ def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
     images, prepared, maps = inputs["images"], inputs["prepared"], inputs["grain_maps"]
     height, width = int(images["height"][i]), int(images["width"][i])
     size_nm = float(images["pixel_size"][i])
-    factor = one_image.scale_factor(size_nm, float(maps["common_pixel_size"]))
+    factor = scale_factor(size_nm, float(maps["common_pixel_size"]))
     return one_map.measure_map(
         maps["grain"][i].values,
         maps["orientation"][i].values,
         maps["orientation_confidence"][i].values,
-        _grid(maps),
+        grid_of(maps),
         symmetry=int(maps["symmetry"][i]),
         defect=prepared["defect"][i, :height, :width].values,
         factor=factor,
@@ -291,13 +288,9 @@ def _field(inputs: Inputs, common_pixel_size_nm: float, i: int) -> Field:
     height, width = pixels.shape
     defect = prepared["defect"][i, :height, :width].values
     size_nm = float(images["pixel_size"][i])
-    if np.isfinite(common_pixel_size_nm):
-        if not np.isfinite(size_nm):
-            raise LeftOut("no pixel size, and the collection is resampled to a common one")
-        if abs(np.log(size_nm / common_pixel_size_nm)) > np.log(MAX_RESAMPLING):
-            raise LeftOut(
-                f"pixel size {size_nm:g} nm is too far from the common {common_pixel_size_nm:g} nm"
-            )
+    reason = scale_problem(size_nm, common_pixel_size_nm)
+    if reason:
+        raise LeftOut(reason)
     return one_image.clean_image(
         pixels,
         defect,
@@ -308,18 +301,15 @@ def _field(inputs: Inputs, common_pixel_size_nm: float, i: int) -> Field:
     )
 
 
+def _need_lattice(field: Field) -> None:
+    """Leave out an image whose lattice spacing, which the band of a band pass needs, is unknown."""
+    if not np.isfinite(field.spacing_px):
+        raise LeftOut("no lattice was found in the image; tiles.band_pass = false goes without")
+
+
 def _cleaning(prepared: xr.Dataset) -> PreparedParameters:
     """The parameters that the group ``prepared`` was made with."""
     return PreparedParameters.model_validate(prepared.attrs["nanoarray"]["basis"]["parameters"])
-
-
-def _grid(tiles: xr.Dataset) -> Grid:
-    return Grid(
-        tiles["tile_y"].values,
-        tiles["tile_x"].values,
-        int(tiles["tile_size"]),
-        int(tiles["stride"]),
-    )
 
 
 STAGES: tuple[Stage, ...] = (
@@ -337,7 +327,7 @@ STAGES: tuple[Stage, ...] = (
         "tiles",
         ("images", "prepared"),
         TilesParameters,
-        1,
+        2,
         "image",
         _plan_tiles,
         _tile,
@@ -345,9 +335,9 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "tile_clusters",
-        ("tiles",),
+        ("images", "tiles"),
         TileClustersParameters,
-        1,
+        2,
         "image",
         _plan_tile_clusters,
         _cluster,
@@ -357,7 +347,7 @@ STAGES: tuple[Stage, ...] = (
         "grain_maps",
         _grain_map_inputs,
         GrainMapsParameters,
-        1,
+        2,
         "image",
         _plan_grain_maps,
         _map_grains,
@@ -367,7 +357,7 @@ STAGES: tuple[Stage, ...] = (
         "grains",
         ("images", "prepared", "grain_maps"),
         GrainsParameters,
-        1,
+        2,
         "row",
         _plan_grains,
         _measure,

@@ -5,7 +5,7 @@ Each takes a Dataset along ``image`` and returns only what is new.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -13,16 +13,25 @@ import xarray as xr
 from nanoarray import schema
 from nanoarray.archive.mapping import map_images
 from nanoarray.archive.tables import join_tags
-from nanoarray.errors import InputError
 from nanoarray.superlattice import one_image, one_map, spectrum
-from nanoarray.superlattice.one_image import Grid
+from nanoarray.superlattice.grids import grid_constants, grid_of
 from nanoarray.superlattice.parameters import (
     GrainMapsParameters,
     PreparedParameters,
     TileClustersParameters,
     TilesParameters,
 )
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.scale import scale_factor
+from nanoarray.superlattice.step_images import (
+    SCALARS,
+    common_pixel_size_of,
+    dataset_grid,
+    field_of,
+    present,
+    unknown,
+    unmeasured,
+    with_shapes,
+)
 
 #: Tile size and stride where no length is given, in spacings of the lattice rows.
 DEFAULT_TILE_SPACINGS = 4.0
@@ -52,7 +61,7 @@ def prepare_images(ds: xr.Dataset, **parameters: Any) -> xr.Dataset:
 
     return map_images(
         one,
-        _with_shapes(ds),
+        with_shapes(ds),
         group="prepared",
         arrays=["intensity"],
         scalars=["height", "width"],
@@ -67,6 +76,7 @@ def tile_radon(
     tile_size_px: int = 128,
     stride_px: int = 10,
     angle_count: int = 60,
+    common_pixel_size_nm: Literal["auto", "none"] | float = "none",
     prepare: PreparedParameters | None = None,
     **parameters: Any,
 ) -> xr.Dataset:
@@ -78,13 +88,19 @@ def tile_radon(
     Parameters
     ----------
     ds
-        ``intensity(image, y, x)``; optional ``height``, ``width`` [px] and ``defect``.
+        ``intensity(image, y, x)``; optional ``height``, ``width`` [px], ``defect`` and
+        ``lattice_spacing`` [px], and ``usable``: where it is False nothing is measured.
     tile_size_px, stride_px
-        Side of a tile and distance of tile centres [px].
+        Side of a tile and distance of tile centres [px of the common pixel size].
     angle_count
         Projection angles, evenly over [0, 180) degrees.
+    common_pixel_size_nm
+        Pixel size that images are resampled to; "none": each keeps its own; "auto": the median
+        where sizes differ by more than 2 %. Needs ``pixel_size`` [nm]; images without one, or
+        more than four times away, have no valid tiles.
     prepare
-        How the images are cleaned first; by default as the pipeline does, without resampling.
+        How the images are cleaned first, by default as the pipeline does; the common pixel size is
+        not taken from here.
     **parameters
         Further fields of `TilesParameters`, such as ``coverage`` and ``window``.
 
@@ -92,63 +108,56 @@ def tile_radon(
     -------
     xr.Dataset
         ``projection_variance(image, tile_y, tile_x, angle)``, ``alignment`` 0/1 and
-        ``valid(image, tile_y, tile_x)``.
+        ``valid(image, tile_y, tile_x)``; how the tiles lie, which later steps need.
 
     Raises
     ------
     InputError
-        For a stride of 0 or a tile larger than the images.
+        For a stride of 0 or a tile larger than the images; for a common pixel size without
+        ``pixel_size``.
     """
     chosen = TilesParameters(
         tile_size_px=tile_size_px, stride_px=stride_px, angle_count=angle_count, **parameters
     )
-    cleaning = prepare or PreparedParameters(common_pixel_size_nm="none")
-    ds = _with_shapes(ds)
-    grid = collection_grid(ds.sizes["y"], ds.sizes["x"], tile_size_px, stride_px, chosen)
-    angles = projection_angles(angle_count)
-    names = ["intensity", "defect"] if "defect" in ds else ["intensity"]
-    scalars = ["height", "width", *(["lattice_spacing"] if "lattice_spacing" in ds else [])]
+    cleaning = PreparedParameters.model_validate(
+        {
+            **(prepare or PreparedParameters()).model_dump(),
+            "common_pixel_size_nm": common_pixel_size_nm,
+        }
+    )
+    ds = with_shapes(ds)
+    common, grid = dataset_grid(ds, tile_size_px, stride_px, chosen, cleaning)
+    constants = grid_constants(grid, common, chosen)
+    angles = constants["angle"]
+    outputs = ["projection_variance", "alignment", "valid"]
 
-    def one(
-        intensity: np.ndarray,
-        height: int,
-        width: int,
-        defect: np.ndarray | None = None,
-        lattice_spacing: float | None = None,
-    ) -> dict[str, Any]:
-        pixels = intensity[:height, :width]
-        mask = np.zeros(pixels.shape, bool) if defect is None else defect[:height, :width]
-        if lattice_spacing is None and chosen.band_pass and chosen.window == "aligned":
-            lattice_spacing = spectrum.lattice_spacing(pixels, defect=mask)
-        field = one_image.clean_image(
-            pixels,
-            mask,
-            pixel_size_nm=np.nan,
-            common_pixel_size_nm=np.nan,
-            spacing_px=np.nan if lattice_spacing is None else float(lattice_spacing),
-            parameters=cleaning,
-        )
+    def one(**values: Any) -> dict[str, Any]:
+        if unmeasured(values, common):
+            return unknown("tiles", outputs)
+        height, width = int(values["height"]), int(values["width"])
+        if "lattice_spacing" not in values and chosen.band_pass and chosen.window == "aligned":
+            mask = values["defect"][:height, :width] if "defect" in values else None
+            pixels = values["intensity"][:height, :width]
+            values["lattice_spacing"] = spectrum.lattice_spacing(pixels, defect=mask)
+        field = field_of(values, common, cleaning)
         return one_image.tile_features(field, grid, angles, chosen)
 
     found = map_images(
         one,
         ds,
         group="tiles",
-        arrays=names,
-        scalars=scalars,
-        outputs=["projection_variance", "alignment", "valid"],
+        arrays=present(ds, "intensity", "defect"),
+        scalars=present(ds, *SCALARS, "lattice_spacing"),
+        outputs=outputs,
         sizes={
             "tile_y": grid.centres_y.size,
             "tile_x": grid.centres_x.size,
             "angle": angle_count,
         },
     )
-    found = found.assign({n: ((), v, tile_attrs(n)) for n, v in _grid_scalars(grid).items()})
-    return found.assign_coords(
-        angle=("angle", angles, schema.GROUPS["tiles"]["angle"].attrs),
-        tile_y=("tile_y", grid.centres_y, schema.GROUPS["tiles"]["tile_y"].attrs),
-        tile_x=("tile_x", grid.centres_x, schema.GROUPS["tiles"]["tile_x"].attrs),
-    )
+    entries = schema.GROUPS["tiles"]
+    known = {n: (entries[n].dims, v, entries[n].attrs) for n, v in constants.items()}
+    return found.assign(known).set_coords(["angle", "tile_y", "tile_x"])
 
 
 def cluster_tiles(
@@ -179,8 +188,11 @@ def cluster_tiles(
         fitted = {n: model[n].values for n in ("method", "centers", "center_cluster")}
     elif chosen.scope == "collection":
         count = tiles.sizes["image"]
+        names = tiles["image"].values.tolist() if "image" in tiles.coords else list(range(count))
         fitted = one_map.fit_collection(
-            np.arange(count), lambda i: tile_vectors(tiles, i, chosen), chosen
+            np.array(sorted(range(count), key=names.__getitem__), np.intp),
+            lambda i: tile_vectors(tiles, i, chosen),
+            chosen,
         )
 
     def one(**values: np.ndarray) -> dict[str, Any]:
@@ -202,14 +214,20 @@ def cluster_tiles(
     return found.assign({n: (entries[n].dims, v, entries[n].attrs) for n, v in fitted.items()})
 
 
-def label_grains(ds: xr.Dataset, **parameters: Any) -> xr.Dataset:
+def label_grains(
+    ds: xr.Dataset, *, prepare: PreparedParameters | None = None, **parameters: Any
+) -> xr.Dataset:
     """Map the grains of every image.
 
     Parameters
     ----------
     ds
         Images, what `prepare_images` found and what `tile_radon` made of them, merged; for the
-        methods "clusters" and "paper" also ``cluster`` from `cluster_tiles`.
+        methods "clusters" and "paper" also ``cluster`` from `cluster_tiles`. Images whose
+        ``usable`` is False, or that have no place at the common pixel size of the tiles, get no
+        map: ``grain_count`` 0, the rest unknown.
+    prepare
+        How the images are cleaned, as `tile_radon` was told.
     **parameters
         Fields of `GrainMapsParameters`, such as ``misorientation_deg=6``.
 
@@ -218,37 +236,35 @@ def label_grains(ds: xr.Dataset, **parameters: Any) -> xr.Dataset:
     xr.Dataset
         ``grain``, ``orientation`` [deg], ``orientation_confidence`` and
         ``boundary_misorientation`` [deg] along (image, tile_y, tile_x); ``symmetry``,
-        ``grain_count``, ``indexed_fraction``, ``mapped_fraction`` along image.
+        ``grain_count``, ``indexed_fraction``, ``mapped_fraction`` along image, and
+        ``paper_mean_area_tiles`` with the method "paper".
     """
     chosen = GrainMapsParameters.model_validate(parameters)
-    grid = _grid_of(ds)
-    angles = ds["angle"].values
-    cleaning = PreparedParameters(common_pixel_size_nm="none")
+    grid, common = grid_of(ds), common_pixel_size_of(ds)
+    angles, band_pass = ds["angle"].values, bool(ds["band_pass"])
+    cleaning = prepare or PreparedParameters()
 
     def one(**values: Any) -> dict[str, Any]:
-        height, width = int(values["height"]), int(values["width"])
-        field = one_image.clean_image(
-            values["intensity"][:height, :width],
-            values["defect"][:height, :width],
-            pixel_size_nm=np.nan,
-            common_pixel_size_nm=np.nan,
-            spacing_px=float(values["lattice_spacing"]),
-            parameters=cleaning,
-        )
+        if unmeasured(values, common):
+            return unknown("grain_maps", GRAIN_MAP_NAMES)
+        field = field_of(values, common, cleaning)
         profile = values["projection_variance"]
         if chosen.method != "orientation":
             return one_map.grain_map_from_clusters(
                 field, grid, angles, profile, values["cluster"], chosen
             )
-        return one_map.grain_map(field, grid, angles, profile, values["valid"], chosen)
+        return one_map.grain_map(
+            field, grid, angles, profile, values["valid"], chosen, band_pass=band_pass
+        )
 
     arrays = ["intensity", "defect", "projection_variance", "valid"]
+    ds = with_shapes(ds)
     found = map_images(
         one,
-        _with_shapes(ds),
+        ds,
         group="grain_maps",
         arrays=arrays if chosen.method == "orientation" else [*arrays, "cluster"],
-        scalars=["height", "width", "lattice_spacing"],
+        scalars=[*present(ds, *SCALARS), "lattice_spacing"],
         outputs=GRAIN_MAP_NAMES,
         sizes={"tile_y": ds.sizes["tile_y"], "tile_x": ds.sizes["tile_x"]},
     )
@@ -262,7 +278,8 @@ def measure_grains(ds: xr.Dataset) -> xr.Dataset:
     ----------
     ds
         Images with ``defect``, merged with the maps that `label_grains` made. Without
-        ``pixel_size`` [nm] lengths are NaN and areas are in pixels only.
+        ``pixel_size`` [nm] lengths are NaN and areas are in pixels only. Images without a map
+        have no rows.
 
     Returns
     -------
@@ -271,10 +288,11 @@ def measure_grains(ds: xr.Dataset) -> xr.Dataset:
         other variables of the group ``grains``, and the tags. Computed at once: the number of
         rows has to be known.
     """
-    ds, grid = _with_shapes(ds), _grid_of(ds)
+    ds, grid, common = with_shapes(ds), grid_of(ds), common_pixel_size_of(ds)
     columns: list[dict[str, Any]] = []
-    for i in range(ds.sizes["image"]):
+    for i in np.flatnonzero(ds["symmetry"].values > 0).tolist():
         one = ds.isel(image=i)
+        size_nm = float(one["pixel_size"]) if "pixel_size" in ds else np.nan
         height, width = int(one["height"]), int(one["width"])
         columns.append(
             one_map.measure_map(
@@ -284,15 +302,15 @@ def measure_grains(ds: xr.Dataset) -> xr.Dataset:
                 grid,
                 symmetry=int(one["symmetry"]),
                 defect=one["defect"].values[:height, :width],
-                factor=1.0,
-                pixel_size_nm=float(one["pixel_size"]) if "pixel_size" in ds else np.nan,
+                factor=scale_factor(size_nm, common),
+                pixel_size_nm=size_nm,
                 image_index=i,
             )
         )
     entries = schema.GROUPS["grains"]
     rows = xr.Dataset(
         {
-            name: ("grain", np.concatenate([c[name] for c in columns]), entry.attrs)
+            name: ("grain", _rows([c[name] for c in columns], entry.dtype), entry.attrs)
             for name, entry in entries.items()
         }
     )
@@ -309,6 +327,7 @@ GRAIN_MAP_NAMES = (
     "grain_count",
     "indexed_fraction",
     "mapped_fraction",
+    "paper_mean_area_tiles",
 )
 
 
@@ -322,55 +341,6 @@ def tile_vectors(tiles: xr.Dataset, i: int, parameters: TileClustersParameters) 
     )
 
 
-def tile_attrs(name: str) -> dict[str, str]:
-    """Attributes of a variable of the group ``tiles``."""
-    return schema.GROUPS["tiles"][name].attrs
-
-
-def _grid_scalars(grid: Grid) -> dict[str, float]:
-    return {
-        "common_pixel_size": float("nan"),
-        "tile_size": float(grid.tile_size_px),
-        "stride": float(grid.stride_px),
-    }
-
-
-def _grid_of(ds: xr.Dataset) -> Grid:
-    for name in ("tile_y", "tile_x", "tile_size", "stride"):
-        if name not in ds:
-            raise InputError(f"the Dataset has no {name!r}: merge what na.tile_radon gave")
-    return Grid(ds["tile_y"].values, ds["tile_x"].values, int(ds["tile_size"]), int(ds["stride"]))
-
-
-def projection_angles(count: int) -> np.ndarray:
-    """``count`` projection angles [deg], evenly over [0, 180)."""
-    return np.arange(count) * (180.0 / count)
-
-
-def collection_grid(
-    height_px: int, width_px: int, tile_size_px: int, stride_px: int, parameters: TilesParameters
-) -> Grid:
-    """The tile grid of a collection whose largest image is ``height_px`` by ``width_px``."""
-    centres_y, centres_x = tile_grid(
-        height_px,
-        width_px,
-        tile_size_px=tile_size_px,
-        stride_px=stride_px,
-        coverage=parameters.coverage,
-    )
-    return Grid(centres_y, centres_x, int(tile_size_px), int(stride_px))
-
-
-def _with_shapes(ds: xr.Dataset) -> xr.Dataset:
-    """``ds`` with the height and width of every image; without padding where it does not say."""
-    if "intensity" not in ds:
-        raise InputError(
-            f"the Dataset has no variable 'intensity': it has {', '.join(map(str, ds))}"
-        )
-    count = ds.sizes["image"]
-    given = {
-        name: ("image", np.full(count, ds.sizes[dim], np.int32))
-        for name, dim in (("height", "y"), ("width", "x"))
-        if name not in ds
-    }
-    return ds.assign(given)
+def _rows(parts: list[np.ndarray], dtype: str) -> np.ndarray:
+    """Columns of several images as one; of none, an empty one."""
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)

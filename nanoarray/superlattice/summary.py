@@ -21,7 +21,13 @@ def image_table(
 ) -> pd.DataFrame:
     """Images as rows with their tags, and ``usable``: in focus and with a grain map."""
     frame = pd.DataFrame(image_columns(images))
-    frame["usable"] = frame.get("ok", True)
+    usable = np.ones(len(frame), bool)
+    for name in ("ok", "usable"):
+        if name in frame:
+            usable &= frame[name].to_numpy().astype(bool)
+    if "symmetry" in frame:  # of a map merged into the images; -1 where there is none
+        usable &= frame["symmetry"].to_numpy() > 0
+    frame["usable"] = usable
     for ds in (prepared, maps):
         if ds is not None:
             frame["usable"] &= ds["problem"].values.astype(object) == ""
