@@ -3,11 +3,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanoarray import schema
 from nanoarray.errors import InputError
+from nanoarray.images.pattern import RESERVED, TAGS_OF_SCHEMA
 from nanoarray.images.read import Micrograph
 from nanoarray.images.tags import (
     merge_tags,
@@ -140,6 +143,24 @@ class TestCsv:
             table(text)
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        "column",
+        "area|area_um2|label|Orientation [deg]|data_bar|warning|metadata|bit_depth|block_key|"
+        "image_index|x|grain|tile_y|usable|sharpness".split("|"),
+    )
+    def test_names_with_another_meaning_must_be_renamed(self, table, column):
+        with pytest.raises(InputError, match="is a reserved name; rename the column"):
+            table(f"image,{column}\na,1\n")
+
+    def test_reserved_names_are_those_of_the_schema(self):
+        may_be_given = {
+            name
+            for group in ("images", "grains")
+            for name in schema.GROUPS[group]
+            if name not in RESERVED
+        }
+        assert may_be_given == TAGS_OF_SCHEMA
+
     def test_missing_file(self, tmp_path):
         with pytest.raises(InputError, match="No such file"):
             read_tags_csv(tmp_path / "none.csv")
@@ -196,6 +217,7 @@ class TestPattern:
             ("{a!r}", "format 'r'"),
             ("{a", "expected '}'"),
             ("{sha256}", "reserved"),
+            ("{label}_{n}", "'label' is a reserved name; rename"),
         ],
     )
     def test_bad_patterns(self, pattern, message):
@@ -260,6 +282,23 @@ class TestMerge:
         assert merged.tags[0] == {"sample": "S"}
         assert merged.unknown_images == []
 
+    def test_matching_does_not_compare_every_row_with_every_image(self):
+        compared = []
+
+        class Counting(str):
+            __hash__ = str.__hash__
+
+            def __eq__(self, other):
+                compared.append(other)
+                return str.__eq__(self, other)
+
+        names = [f"image {i}" for i in range(300)]
+        keys = pd.Index([Counting(name) for name in names], dtype=object)
+        frame = pd.DataFrame({"v": np.arange(300.0)}, index=keys)
+        merged = merge_tags(names, paths=[f"/d/{name}.tif" for name in names], table=frame)
+        assert [tags["v"] for tags in merged.tags] == list(range(300))
+        assert len(compared) < 10 * len(names)
+
     def test_unknown_rows_and_names_that_do_not_match(self, table):
         frame, _ = table("image,sample\nghost,S\n")
         merged = merge_tags(["a"], paths=["a.tif"], table=frame, pattern="{s}_{n:d}")
@@ -283,6 +322,7 @@ class TestMerge:
                 pixels,
                 8,
                 pixel_size_nm=2.5,
+                pixel_size_y_nm=2.4,
                 metadata={
                     "voltage_kV": 5.0,
                     "tilt_deg": 52.0,
@@ -297,6 +337,7 @@ class TestMerge:
             "tilt": 52.0,
             "detector": "TLD",
             "pixel_size": 2.5,
+            "pixel_size_y": 2.4,
             "magnification": 5e4,
         }
         assert tags_of_micrograph(Micrograph(pixels, 8)) == {}

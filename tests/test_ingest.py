@@ -351,6 +351,21 @@ def test_a_pipe_and_an_unexpected_error_become_reasons(folder, url, monkeypatch)
     assert report.added == ("S1_22degC", "S2_31degC", "pipe")
 
 
+def test_names_that_are_not_utf8(folder, url):
+    odd = os.fsencode(folder) + b"/\xff.tif"
+    try:
+        with open(odd, "wb") as file:
+            file.write((folder / "S2_31degC.tif").read_bytes()[:-1] + b"\x07")
+    except OSError:
+        pytest.skip("names are UTF-8 here")
+    for _ in range(2):
+        report = na.ingest(folder, url)
+    assert (report.added, report.unchanged) == ((), 3)
+    images = na.open(url)["images"].to_dataset().compute()
+    assert r"\xff" in images.image.values.tolist()
+    assert images.ok.values.all()
+
+
 def test_known_files_are_not_decoded_again(folder, url, monkeypatch, write_tiff):
     from nanoarray.images import ingest as module
 

@@ -7,6 +7,7 @@ import re
 import string
 from dataclasses import dataclass
 
+from nanoarray import schema
 from nanoarray.errors import InputError
 from nanoarray.images.units import CANONICAL_UNITS, COMMON_UNITS, convert, fits
 
@@ -19,11 +20,30 @@ _SPECS = {
     "g": r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?",
 }
 _SPECS["f"] = _SPECS["g"]
-# Set from the file itself; a tag that could overwrite one of them could disown an image.
-RESERVED = frozenset(
-    {"image", "path", "sha256", "height", "width", "intensity", "image_index"}
-    | {"pixel_size_source", "ok", "problem", "x", "y"}
+# Variables of the group `images` that a person may state about an image.
+TAGS_OF_SCHEMA = frozenset(
+    {"temperature", "pressure", "synthesis_method", "sample", "instrument", "detector", "voltage"}
+    | {"current", "tilt", "working_distance", "dwell", "hfw", "magnification", "acquired"}
+    | {"pixel_size", "pixel_size_y"}
 )
+
+
+def _reserved_names() -> frozenset[str]:
+    """Names that mean something else where tags are kept, or where tables carry them.
+
+    A tag over a variable of `images` could disown an image; one named as a column of `grains`, or
+    as what `prepared` says of an image, would take that column's place in tables.
+    """
+    names = {"block_key", "image_index"}
+    for group, variables in schema.GROUPS.items():
+        for name, variable in variables.items():
+            names.update(variable.dims)
+            if group in ("images", "grains") or (group, variable.dims) == ("prepared", ("image",)):
+                names.add(name)
+    return frozenset(names - TAGS_OF_SCHEMA)
+
+
+RESERVED = _reserved_names()
 
 
 @dataclass(frozen=True)
@@ -126,7 +146,10 @@ def _check_field(
     if name in kinds:
         raise InputError(f"pattern '{pattern}' has the field '{name}' twice")
     if name in RESERVED:
-        raise InputError(f"pattern '{pattern}': '{name}' is a reserved name; choose another")
+        raise InputError(
+            f"pattern '{pattern}': '{name}' is a reserved name; rename the field, for example to "
+            f"'{name}_tag'"
+        )
     if spec not in _SPECS or conversion:
         raise InputError(
             f"pattern '{pattern}': field '{name}' has format '{spec or conversion}', expected "

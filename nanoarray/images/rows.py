@@ -12,7 +12,7 @@ import numpy as np
 from nanoarray import schema
 from nanoarray.archive import store
 from nanoarray.errors import InputError
-from nanoarray.images.scan import ScannedImage
+from nanoarray.images.scan import ScannedImage, as_text
 from nanoarray.images.tags import SOURCES, MergedTags
 
 #: Two statements of a pixel size that differ by more are reported.
@@ -144,7 +144,7 @@ def tag_columns(
     fresh = {row.image for row in [*news.added, *news.reread]}
     columns: dict[str, np.ndarray] = {
         "image": np.array([r.image for r in rows], dtype=object),
-        "path": np.array([r.path for r in rows], dtype=object),
+        "path": np.array([as_text(r.path) for r in rows], dtype=object),
         "sha256": np.array([r.sha256 for r in rows], dtype=object),
         "height": np.array([r.height for r in rows], dtype=np.int32),
         "width": np.array([r.width for r in rows], dtype=np.int32),

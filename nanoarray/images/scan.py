@@ -61,7 +61,7 @@ def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, 
                 continue
             seen.add(real)
             relative = path.relative_to(folder) if folder.is_dir() else Path(path.name)
-            image = relative.with_suffix("").as_posix()
+            image = as_text(relative.with_suffix("").as_posix())
             if image in found:
                 raise InputError(
                     f"two images with the id '{image}': {found[image]} and {path}; rename one, or "
@@ -69,6 +69,11 @@ def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, 
                 )
             found[image] = path
     return found
+
+
+def as_text(path: str) -> str:
+    r"""Text of a path for the store; bytes of a name that are not UTF-8 are written as ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def other_files(sources: Sequence[str | os.PathLike[str]]) -> Counter[str]:

@@ -119,13 +119,17 @@ def read_tags_csv(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str,
         if index == by_name[key]:
             continue
         cells = [row[index].strip() for row in rows]
-        tag, unit = split_unit(column)
+        # Before units: `data_bar` is no quantity `data` in bar.
+        own = to_name(column)
+        tag, unit = (own, "") if own in RESERVED else split_unit(column)
         if unit and tag not in CANONICAL_UNITS and not all(map(_is_plain_number, cells)):
             tag, unit = to_name(column), ""  # such as `step_h` that holds text
-        if not tag or tag in RESERVED:
+        if not tag:
+            raise InputError(f"tags table '{path}' has a column with an empty name; name it")
+        if tag in RESERVED:
             raise InputError(
-                f"tags table '{path}': column '{column}' is a reserved name or empty; rename or "
-                "remove it"
+                f"tags table '{path}': column '{column}': '{tag}' is a reserved name; rename the "
+                f"column, for example to '{tag}_tag', or remove it"
             )
         if tag in columns:
             raise InputError(f"tags table '{path}' gives '{tag}' in two columns; keep one")
