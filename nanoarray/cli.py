@@ -160,7 +160,7 @@ def ingest(
         typer.Option("--pattern", help='Tags in file names: "{sample}_{temperature:g}degC".'),
     ] = None,
     pixel_size: Annotated[
-        float | None, typer.Option("--pixel-size", help="Pixel size [nm] of every image.")
+        float | None, typer.Option("--pixel-size", help="Pixel size [nm] of the images in SOURCE.")
     ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,

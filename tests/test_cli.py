@@ -133,7 +133,7 @@ def test_full_disk(folder, tmp_path):
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "File too large" in done.stderr
     again = subprocess.run(
