@@ -31,6 +31,20 @@ def unmeasured(values: Mapping[str, Any], common_pixel_size_nm: float) -> bool:
     return not values.get("usable", True) or bool(scale_problem(size_nm, common_pixel_size_nm))
 
 
+def measured_images(ds: xr.Dataset) -> list[int]:
+    """Positions of the images of a Dataset with tiles that are not `unmeasured`."""
+    common = float(ds["common_pixel_size"]) if "common_pixel_size" in ds else np.nan
+    names = present(ds, "usable", *(["pixel_size"] if np.isfinite(common) else []))
+    columns = {name: ds[name].values for name in names}
+    if "pixel_size" not in columns:  # of tiles alone, it is not known who is out of scale
+        common = np.nan
+    return [
+        i
+        for i in range(ds.sizes["image"])
+        if not unmeasured({n: column[i] for n, column in columns.items()}, common)
+    ]
+
+
 def unknown(group: str, names: Sequence[str]) -> dict[str, Any]:
     """What stands for the result of an image that was left out: nothing, or unknown."""
     entries = {name: schema.GROUPS[group][name] for name in names}

@@ -27,6 +27,7 @@ from nanoarray.superlattice.step_images import (
     common_pixel_size_of,
     dataset_grid,
     field_of,
+    measured_images,
     present,
     unknown,
     unmeasured,
@@ -187,10 +188,11 @@ def cluster_tiles(
     if model is not None:
         fitted = {n: model[n].values for n in ("method", "centers", "center_cluster")}
     elif chosen.scope == "collection":
-        count = tiles.sizes["image"]
-        names = tiles["image"].values.tolist() if "image" in tiles.coords else list(range(count))
+        positions = measured_images(tiles)
+        if "image" in tiles.coords:
+            positions.sort(key=tiles["image"].values.tolist().__getitem__)
         fitted = one_map.fit_collection(
-            np.array(sorted(range(count), key=names.__getitem__), np.intp),
+            np.array(positions, np.intp),
             lambda i: tile_vectors(tiles, i, chosen),
             chosen,
         )
