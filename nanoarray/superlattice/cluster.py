@@ -28,10 +28,10 @@ Method = Literal["ward", "kmeans", "dtw"]
 Model = dict[str, npt.NDArray[Any]]
 Labels = npt.NDArray[np.int32]
 
-#: Labelling the 14,080 tiles of 60 angles of an image of 1024 x 884 px costs 0.10 s on one core, and
-#: 0.084 s as a matrix product (BLAS), whose last digits change with the batch. 500 would be four
-#: times as fast and agree less with the grains: adjusted Rand index 0.329 instead of 0.354 in the
-#: four cases of benchmarks/bench_cluster.py at 5,000 rows, 98 % instead of 99.97 % relabelled alike.
+#: Labelling the 14,080 tiles of 60 angles of an image of 1024 x 884 px costs 0.10 s on one core;
+#: a matrix product (BLAS) takes 0.084 s, with last digits that depend on the batch. 500 would be
+#: four times as fast and agree less with the grains: adjusted Rand index 0.329 instead of 0.354 in
+#: the cases of benchmarks/bench_cluster.py with 5,000 rows; 98 % relabelled alike, not 99.97 %.
 PROTOTYPES: Final = 2000
 #: Averaging under time warping takes minutes for thousands of rows: more than this are sampled.
 MAX_DTW_ROWS: Final = 1000
