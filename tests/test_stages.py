@@ -21,6 +21,7 @@ from nanoarray.superlattice.parameters import (
     TileClustersParameters,
     TilesParameters,
 )
+from nanoarray.superlattice.summary import image_table
 from nanoarray.superlattice.tile_grid import tile_grid
 
 TILES = {"tile_size_px": 44, "stride_px": 8, "angle_count": 60}
@@ -311,3 +312,8 @@ def test_drawn_images_of_a_large_collection_keep_their_order():
         np.argsort(turn), lambda position: content[turn[position]], parameters
     )
     np.testing.assert_array_equal(plain["centers"], turned["centers"])
+
+
+def test_images_that_are_given_as_not_usable_do_not_count():
+    images = xr.Dataset({"ok": ("image", [True, True, False]), "usable": ("image", [1, 0, 1])})
+    assert image_table(images)["usable"].tolist() == [True, False, False]
