@@ -18,7 +18,7 @@ from nanoarray.report.contents import read_contents
 from nanoarray.report.page import write_report
 from nanoarray.simulate.superlattice import SimulatedPolycrystal, simulate_polycrystal
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
-from nanoarray.superlattice.steps import summarize
+from nanoarray.superlattice.summary import summarize
 from nanoarray.superlattice.tile_grid import tile_grid
 
 HOSTILE = "<script>alert('x')</script> $\\frac{ \"quoted\" & _\u202e\x07"

@@ -7,11 +7,13 @@ from conftest import ROOT
 #: Modules that join kernels to Datasets, parameters or the store.
 ABOVE_KERNELS = {
     "__init__",
+    "grids",
     "lengths",
     "one_image",
     "one_map",
     "parameters",
     "stages",
+    "step_images",
     "steps",
     "summary",
 }

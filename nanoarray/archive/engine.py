@@ -182,7 +182,7 @@ def is_current(url: str, group: str) -> bool:
     record = store.provenance(url, group)
     if not record.get("complete"):
         return False
-    if group == "images":
+    if "plan_key" not in record:  # it was not computed from other groups, as `images`
         return True
     names = record["input_groups"]
     for name in names:

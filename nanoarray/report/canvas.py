@@ -137,8 +137,10 @@ def cells_of(maps: xr.Dataset, picture: Picture) -> Cells:
     else:
         steps = np.concatenate([np.diff(centres_y), np.diff(centres_x)])
         stride = float(steps.min()) if steps.size else float(max(picture.pixels.shape))
+    # Whole tiles leave a margin; cells that cover the field reach its edges.
+    to_edge = str(maps["coverage"].values) == "full" if "coverage" in maps else False
     edges_y, edges_x = (
-        np.append(*_ends(cell_edges(centres, stride_px=stride, length_px=length)))
+        np.append(*_ends(cell_edges(centres, stride_px=stride, length_px=length, to_edge=to_edge)))
         for centres, length in ((centres_y, picture.height_px), (centres_x, picture.width_px))
     )
     return Cells(

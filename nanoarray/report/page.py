@@ -12,6 +12,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import nanoarray
+from nanoarray.archive.engine import is_current
 from nanoarray.archive.provenance import now
 from nanoarray.archive.store import as_url
 from nanoarray.errors import InputError
@@ -170,6 +171,12 @@ def _alerts(contents: Contents) -> list[str]:
             new = len(contents.images) - int(record.get("length", 0))
             if new > 0:
                 found.append(f"{new} images were added after {name} was made: run it again.")
+                continue
+        if record.get("complete") and not is_current(contents.url, name):
+            found.append(
+                f"{name} is out of date: images, pixel sizes or tags changed after it was made: "
+                "run it again."
+            )
     for name in STAGES:
         if name not in contents.records:
             found.append(f"{name} has not been run.")
