@@ -67,7 +67,7 @@ def measure(
     shutil.rmtree(store, ignore_errors=True)
     na.ingest(folder, store, pattern="{sample} {temperature:g}degC {pressure:g}MPa {rest}")
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         warm = store.with_name("warm.zarr")

@@ -50,6 +50,8 @@ def main() -> None:
     warnings.showwarning = _warn
     try:
         app()
+    except KeyboardInterrupt:
+        _fail("interrupted: finished blocks are kept; run the same command again", FAILED)
     except NanoarrayError as error:
         _fail(str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
     except OSError as error:
@@ -134,7 +136,7 @@ def simulate(
     system: Annotated[System, typer.Argument(help="What to simulate.")],
     out: Annotated[Path, typer.Argument(help="Folder to write to.")],
     images: Annotated[int, typer.Option("--images", min=1, help="Number of images.")] = 12,
-    seed: Annotated[int, typer.Option("--seed", help="Seed; same seed, same images.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed; same seed, same images.")] = 0,
 ) -> None:
     """Write micrographs with known truth as TIFF files with FEI metadata.
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from nanoarray.archive import store
 from nanoarray.archive.engine import (
@@ -21,7 +18,7 @@ from nanoarray.archive.engine import (
     run_stage,
 )
 from nanoarray.archive.executor import Executor, open_executor
-from nanoarray.archive.stage_parameters import StageParameters
+from nanoarray.archive.stage_parameters import StageParameters, checked, nearest
 from nanoarray.errors import InputError
 from nanoarray.superlattice.stages import STAGES as SUPERLATTICE_STAGES
 
@@ -60,7 +57,7 @@ def pipeline_path(name: str) -> Path:
     path = _pipeline_folder() / f"{name}.toml"
     if not path.is_file():
         raise InputError(
-            f"unknown pipeline {name!r}{_nearest(name, pipeline_names())}: "
+            f"unknown pipeline {name!r}{nearest(name, pipeline_names())}: "
             f"expected a TOML file or one of {', '.join(pipeline_names())}"
         )
     return path
@@ -98,7 +95,7 @@ def load_pipeline(name: str, overrides: Mapping[str, Mapping[str, Any]] | None =
         if stage not in content:
             valid = list(content) if stage in STAGES else list(STAGES)
             raise InputError(
-                f"pipeline {title!r} has no stage {stage!r}{_nearest(stage, valid)}: "
+                f"pipeline {title!r} has no stage {stage!r}{nearest(stage, valid)}: "
                 f"its stages are {', '.join(content)}"
             )
         content[stage] = {**content[stage], **values}
@@ -117,20 +114,7 @@ def parse_parameters(stage: Stage, values: Mapping[str, Any]) -> StageParameters
     InputError
         Naming the first wrong key or value.
     """
-    try:
-        return stage.parameters.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            valid = list(stage.parameters.model_fields)
-            raise InputError(
-                f"stage {stage.name!r} has no parameter {key!r}{_nearest(key, valid)}: "
-                f"it has {', '.join(valid)}"
-            ) from None
-        where = f"{stage.name}.{key}" if key else stage.name
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where} = {first['input']!r}: {message}") from None
+    return checked(stage.parameters, values, name=stage.name)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -216,7 +200,7 @@ def run(
 def _stage(path: Path, key: str) -> Stage:
     if key not in STAGES:
         raise InputError(
-            f"{path}: unknown stage {key!r}{_nearest(key, list(STAGES))}: "
+            f"{path}: unknown stage {key!r}{nearest(key, list(STAGES))}: "
             f"expected one of {', '.join(STAGES)}"
         )
     return STAGES[key]
@@ -236,11 +220,6 @@ def _ordered(
         placed.add(ready[0].name)
         ordered.append(ready)
     return tuple(ordered)
-
-
-def _nearest(name: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _pipeline_folder() -> Path:

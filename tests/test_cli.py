@@ -164,3 +164,17 @@ def test_simulate(cli, tmp_path):
     assert len(list((tmp_path / "sim").glob("*.tif"))) == 1
     assert (tmp_path / "sim" / "tags.csv").is_file()
     assert "1 images" in out
+
+
+def test_a_device_that_is_not_there_leaves_the_store_alone(cli, folder, tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    store = tmp_path / "s.zarr"
+    cli("ingest", folder, store)
+    cli("run", "superlattice", store, "--set", "tile_clusters.max_tiles=500")
+    _, before, _ = cli("status", store, "--json")
+    status, _, err = cli("run", "superlattice", store, "--overwrite", "--set", "tiles.device=cuda")
+    assert status == 2
+    assert "cuda" in err
+    assert cli("status", store, "--json")[1] == before

@@ -262,7 +262,7 @@ def test_current_client_is_used_and_a_scheduler_can_be_named(archive):
     from distributed import Client
 
     _, url = archive
-    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    with Client(processes=False, n_workers=1, dashboard_address=":0") as client:
         with open_executor() as executor:
             assert executor.client is client
             assert run(url, executor).status == "done"

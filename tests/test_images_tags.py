@@ -341,3 +341,18 @@ class TestMerge:
             "magnification": 5e4,
         }
         assert tags_of_micrograph(Micrograph(pixels, 8)) == {}
+
+
+def test_a_thousand_or_a_decimal_comma_is_refused(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('image,pressure_psi\na,"1,227"\n')
+    with pytest.raises(InputError, match=r"row 2: pressure_psi is '1,227', which may be"):
+        read_tags_csv(path)
+    path.write_text('image;pressure_MPa\na;"1,54"\n')
+    table, _ = read_tags_csv(path)
+    assert table["pressure"].tolist() == [1.54]
+
+
+def test_pattern_with_a_unit_of_something_else_is_refused():
+    with pytest.raises(InputError, match="gives pressure in 'degC'"):
+        parse_pattern("{sample} {pressure:g}degC", "S1 22degC")

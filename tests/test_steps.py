@@ -157,3 +157,17 @@ def test_clusters_and_their_model(mapped):
     alone = na.cluster_tiles(mapped, scope="image")
     assert "centers" not in alone
     assert (alone.cluster_count > 1).all()
+
+
+def test_dimensions_go_by_name(images):
+    turned = images.transpose("x", "image", "y")
+    xr.testing.assert_identical(na.prepare_images(images), na.prepare_images(turned))
+    a, b = na.tile_radon(images, **TILES), na.tile_radon(turned, **TILES)
+    np.testing.assert_array_equal(a.projection_variance, b.projection_variance)
+
+
+def test_wrong_parameters_are_input_errors(images):
+    with pytest.raises(InputError, match="stride_px"):
+        na.tile_radon(images, tile_size_px=44, stride_px=0)
+    with pytest.raises(InputError, match="did you mean 'coverage'"):
+        na.tile_radon(images, coverag="full", **TILES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -111,6 +112,8 @@ def _local_cluster(workers: int) -> Iterator[Executor]:
 
 
 def _remote_cluster(address: str) -> Iterator[Executor]:
+    if not re.fullmatch(r"(\w+://)?[\w.\-\[\]:]+:\d+/?", address) and "://" not in address:
+        raise InputError(f"{address!r} is no scheduler's address: expected tcp://HOST:PORT")
     from distributed import Client
 
     try:

@@ -11,6 +11,9 @@ import xarray as xr
 from nanoarray import schema
 from nanoarray.errors import InputError
 
+#: Order of dimensions in which functions on one image expect their arrays.
+_ORDER = ("y", "x", "tile_y", "tile_x", "angle")
+
 
 def map_images(
     function: Callable[..., Mapping[str, Any]],
@@ -58,7 +61,7 @@ def map_images(
             )
     entries = [schema.GROUPS[group][name] for name in outputs]
     shapes = [tuple(sizes[d] for d in entry.dims if d != "image") for entry in entries]
-    inner = [[str(d) for d in ds[name].dims if d != "image"] for name in names]
+    inner = [sorted((str(d) for d in ds[n].dims if d != "image"), key=_ORDER.index) for n in names]
 
     def block(*blocks: np.ndarray) -> Any:
         count = blocks[0].shape[0]

@@ -112,8 +112,22 @@ def array_plan(
 
 
 def as_url(place: str | os.PathLike[str]) -> str:
-    """The address of a store as the other functions take it: a path, or an fsspec URL."""
-    return os.fspath(place).removeprefix("file://").rstrip("/") or "/"
+    """The address of a store as the other functions take it: a path, or an fsspec URL.
+
+    Raises
+    ------
+    InputError
+        For a protocol that is not known, or whose driver is not installed.
+    """
+    url = os.fspath(place).removeprefix("file://").rstrip("/") or "/"
+    if "://" in url:
+        import fsspec
+
+        try:
+            fsspec.get_filesystem_class(url.split("://")[0])
+        except (ImportError, ValueError) as error:
+            raise InputError(f"cannot open {url}: {error}") from None
+    return url
 
 
 def _chunk(dim: str, size: int) -> int:

@@ -164,5 +164,10 @@ def _leading_unit(tag: str, literal: str) -> str:
         return ""
     unit = {"°C": "degC", "°F": "degF", "°": "deg", "%": "percent"}.get(token[1], token[1])
     if tag in CANONICAL_UNITS:
+        if unit in COMMON_UNITS and not fits(tag, unit):
+            raise InputError(
+                f"the pattern gives {tag} in '{unit}', which is no unit of {tag}: expected one "
+                f"that converts to {CANONICAL_UNITS[tag]}"
+            )
         return unit if fits(tag, unit) else ""
     return unit if unit in COMMON_UNITS else ""

@@ -35,6 +35,7 @@ RELATIVE_TOLERANCE = 1e-3
 
 SOURCES = ("tags table", "file name", "file metadata")  # in order of precedence
 
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(?!\d)")
 _PLAIN_NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)?(?:\.\d*)?(?:[eE][-+]?\d+)?")
 
 
@@ -331,12 +332,26 @@ def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     if not rows:
         raise InputError(f"tags table '{path}' is empty")
     header, body = [cell.strip() for cell in rows[0]], rows[1:]
+    if separator == ",":
+        _refuse_thousands(path, header, body)
     for number, row in enumerate(body, start=2):
         if len(row) > len(header) and any(cell.strip() for cell in row[len(header) :]):
             raise InputError(
                 f"tags table '{path}', row {number} has {len(row)} cells, expected {len(header)}"
             )
     return header, [(row + [""] * len(header))[: len(header)] for row in body]
+
+
+def _refuse_thousands(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    """Refuse ``1,227`` in a comma-separated table: a thousand, or a decimal comma?"""
+    for number, row in enumerate(rows, start=2):
+        for column, cell in zip(header, row, strict=False):
+            known = split_unit(column)[0] in CANONICAL_UNITS
+            if known and _THOUSANDS.match(cell.strip()):
+                raise InputError(
+                    f"tags table '{path}', row {number}: {column} is '{cell.strip()}', which may "
+                    "be a thousand or a decimal comma; write it without the comma"
+                )
 
 
 def _check_keys(keys: list[str], path: object) -> None:
@@ -374,6 +389,7 @@ def _to_float(cell: str) -> float:
 
 
 def _decimal_point(cell: str) -> str:
+    """A decimal comma as a point."""
     return re.sub(r"^([-+]?\d+),(\d+)", r"\1.\2", cell)
 
 

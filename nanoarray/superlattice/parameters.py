@@ -96,7 +96,7 @@ class TileClustersParameters(StageParameters):
     """
     max_tiles: int = Field(20_000, ge=100, le=100_000)
     """Most tiles that a fit sees at once; beyond, prototypes stand for them."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of everything random in the fit."""
 
     @model_validator(mode="after")
@@ -146,5 +146,5 @@ class GrainStatisticsParameters(StageParameters):
     """Confidence of the intervals."""
     resamples: int = Field(2000, ge=100, le=100_000)
     """Number of resamples."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the resampling."""

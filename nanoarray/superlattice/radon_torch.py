@@ -48,12 +48,7 @@ def tile_radon_torch(
         As for `tile_radon`; torch is not installed, or has no such device.
     """
     torch = _torch()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"torch cannot use device {device!r}: {error}") from error
+    device = check_device(device)
     return project_tiles(
         image,
         centres_y,
@@ -64,6 +59,24 @@ def tile_radon_torch(
         flatten_px=flatten_px,
         kernel=functools.partial(_sheared_variance, torch, device),
     )
+
+
+def check_device(device: str) -> str:
+    """The device to use ("auto" resolved).
+
+    Raises
+    ------
+    InputError
+        When torch is not installed, or has no such device.
+    """
+    torch = _torch()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"torch cannot use device {device!r}: {error}") from error
+    return device
 
 
 def _torch() -> ModuleType:

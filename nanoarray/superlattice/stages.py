@@ -23,6 +23,7 @@ from nanoarray.superlattice.parameters import (
     TileClustersParameters,
     TilesParameters,
 )
+from nanoarray.superlattice.radon_torch import check_device
 from nanoarray.superlattice.scale import (
     common_pixel_size,
     known_median,
@@ -82,6 +83,8 @@ def _prepare(
 
 
 def _plan_tiles(inputs: Inputs, parameters: TilesParameters) -> GroupPlan:
+    if parameters.device != "cpu":
+        check_device(parameters.device)  # before any result is replaced
     images, prepared = inputs["images"], inputs["prepared"]
     cleaning = _cleaning(prepared)
     usable = prepared["usable"].values.astype(bool)

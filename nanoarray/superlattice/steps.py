@@ -12,6 +12,7 @@ import xarray as xr
 
 from nanoarray import schema
 from nanoarray.archive.mapping import map_images
+from nanoarray.archive.stage_parameters import checked
 from nanoarray.archive.tables import join_tags
 from nanoarray.superlattice import one_image, one_map, spectrum
 from nanoarray.superlattice.grids import grid_constants, grid_of
@@ -55,7 +56,7 @@ def prepare_images(ds: xr.Dataset, **parameters: Any) -> xr.Dataset:
         ``defect(image, y, x)``, ``defect_fraction``, ``sharpness``, ``lattice_spacing`` [px] and
         ``usable`` along ``image``.
     """
-    chosen = PreparedParameters.model_validate(parameters)
+    chosen = checked(PreparedParameters, parameters, name="parameters")
 
     def one(intensity: np.ndarray, height: int, width: int) -> dict[str, Any]:
         return one_image.prepare_image(intensity[:height, :width], chosen)
@@ -117,14 +118,15 @@ def tile_radon(
         For a stride of 0 or a tile larger than the images; for a common pixel size without
         ``pixel_size``.
     """
-    chosen = TilesParameters(
-        tile_size_px=tile_size_px, stride_px=stride_px, angle_count=angle_count, **parameters
-    )
-    cleaning = PreparedParameters.model_validate(
+    given = {"tile_size_px": tile_size_px, "stride_px": stride_px, "angle_count": angle_count}
+    chosen = checked(TilesParameters, {**given, **parameters}, name="parameters")
+    cleaning = checked(
+        PreparedParameters,
         {
             **(prepare or PreparedParameters()).model_dump(),
             "common_pixel_size_nm": common_pixel_size_nm,
-        }
+        },
+        name="prepare",
     )
     ds = with_shapes(ds)
     common, grid = dataset_grid(ds, tile_size_px, stride_px, chosen, cleaning)
@@ -183,7 +185,7 @@ def cluster_tiles(
         ``cluster(image, tile_y, tile_x)``, -1 where not valid, ``cluster_count(image)``, and the
         model where the scope is the collection.
     """
-    chosen = TileClustersParameters.model_validate(parameters)
+    chosen = checked(TileClustersParameters, parameters, name="parameters")
     fitted: dict[str, np.ndarray] = {}
     if model is not None:
         fitted = {n: model[n].values for n in ("method", "centers", "center_cluster")}
@@ -241,7 +243,7 @@ def label_grains(
         ``grain_count``, ``indexed_fraction``, ``mapped_fraction`` along image, and
         ``paper_mean_area_tiles`` with the method "paper".
     """
-    chosen = GrainMapsParameters.model_validate(parameters)
+    chosen = checked(GrainMapsParameters, parameters, name="parameters")
     grid, common = grid_of(ds), common_pixel_size_of(ds)
     angles, band_pass = ds["angle"].values, bool(ds["band_pass"])
     cleaning = prepare or PreparedParameters()

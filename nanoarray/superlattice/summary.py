@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from nanoarray import schema
+from nanoarray.archive.stage_parameters import checked
 from nanoarray.archive.tables import image_columns
 from nanoarray.errors import InputError
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
@@ -58,7 +59,7 @@ def summarize_grains(
         One row per ``condition``, per ``pair`` of conditions and per ``trend``; see
         `nanoarray.superlattice.statistics`.
     """
-    chosen = GrainStatisticsParameters.model_validate(parameters)
+    chosen = checked(GrainStatisticsParameters, parameters, name="parameters")
     frame = grains.to_dataframe().reset_index(drop=True)
     return summarize(frame, image_table(images), chosen, tile_size_um=tile_size_um)
 
