@@ -28,7 +28,13 @@ SETTINGS = {
     "paper's tiles, fast kernel": (
         "superlattice",
         {
-            "tiles": {"tile_size_px": 128, "stride_px": 10, "angle_count": 42},
+            "tiles": {
+                "tile_size_px": 128,
+                "stride_px": 10,
+                "angle_count": 42,
+                "coverage": "inside",
+                "band_pass": False,
+            },
             "tile_clusters": {"scope": "image"},
             "grain_maps": {"method": "clusters"},
         },
@@ -88,6 +94,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few images only")
     parser.add_argument("--images", type=int, nargs="*", help="sizes of the archive")
     parser.add_argument("--reduce", type=int, default=1, help="divide the sides of its images")
+    parser.add_argument("--settings", nargs="*", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--skip-settings", action="store_true", help="archive sizes only")
     options = parser.parse_args()
     sizes = options.images or ([12, 24] if options.quick else [50, 200, 2000])
@@ -98,7 +105,7 @@ def main() -> None:
             write_archive(root / "base", base)
             print(f"\n{base} images of 1024 x 884 px; from the store to the grain statistics")
             print(f"{'setting':<28} {'workers':>7} {'s':>7} {'images/min':>11} {'MB/worker':>10}")
-            for setting in SETTINGS:
+            for setting in options.settings:
                 times = {}
                 for workers in (1, 2):
                     seconds, stages, memory, _ = measure(
