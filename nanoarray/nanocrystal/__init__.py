@@ -1,0 +1,1 @@
+"""Morphology of nanocrystals in transmission electron micrographs."""

@@ -1,0 +1,1 @@
+"""Measuring segmented crystals: features, Feret diameters, outlines, crops, edge weights."""
