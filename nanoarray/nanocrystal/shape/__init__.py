@@ -1,0 +1,1 @@
+"""Shapes of nanocrystals: the polar formula, simulated crops, the network and its refinement."""
