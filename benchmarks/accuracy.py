@@ -26,17 +26,17 @@ from nanoarray.simulate.superlattice import (
     SimulatedPolycrystal,
     simulate_polycrystal,
 )
-from nanoarray.superlattice.cluster import fit_clusters, spatial_pairs
-from nanoarray.superlattice.grains import map_grains
-from nanoarray.superlattice.paper_grains import grains_from_clusters, paper_grains
-from nanoarray.superlattice.prepare import (
+from nanoarray.superlattice.cluster.fit import fit_clusters, spatial_pairs
+from nanoarray.superlattice.grains.labels import map_grains
+from nanoarray.superlattice.grains.paper import grains_from_clusters, paper_grains
+from nanoarray.superlattice.prepare.cleaning import (
     equalize,
     find_defects,
     lattice_spacing,
     suppress_line_noise,
 )
-from nanoarray.superlattice.radon_paper import alignment_bits, tile_radon_paper
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.radon.paper import alignment_bits, tile_radon_paper
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 PAPER_THRESHOLDS = (20.0, 24.0, 27.0, 30.0, 34.0, 40.0)
 COLUMNS = {

@@ -21,16 +21,16 @@ from scipy.cluster.hierarchy import linkage
 from sklearn.metrics import adjusted_rand_score
 
 from nanoarray.simulate.superlattice import simulate_polycrystal
-from nanoarray.superlattice.cluster import (
+from nanoarray.superlattice.cluster.fit import (
     fit_clusters,
     predict_clusters,
     profile_features,
     spatial_pairs,
 )
-from nanoarray.superlattice.radon import tile_radon
-from nanoarray.superlattice.radon_paper import alignment_bits, tile_radon_paper
-from nanoarray.superlattice.tile_grid import tile_grid
-from nanoarray.superlattice.ward import cut_tree, ward_tree
+from nanoarray.superlattice.cluster.ward import cut_tree, ward_tree
+from nanoarray.superlattice.radon.aligned import tile_radon
+from nanoarray.superlattice.radon.paper import alignment_bits, tile_radon_paper
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 ANGLES = np.linspace(0, 180, 42, endpoint=False)
 CASES = (("square", 0.15), ("hexagonal", 0.15), ("square", 0.4), ("hexagonal", 0.4))

@@ -22,9 +22,9 @@ from skimage.transform import radon
 
 from nanoarray.images.read import read_micrograph
 from nanoarray.simulate.superlattice import simulate_polycrystal
-from nanoarray.superlattice.radon import flatten, tile_radon
-from nanoarray.superlattice.radon_paper import alignment_bits, tile_radon_paper
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.radon.aligned import flatten, tile_radon
+from nanoarray.superlattice.radon.paper import alignment_bits, tile_radon_paper
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 TILE, STRIDE, ANGLE_COUNT = 128, 10, 42
 ANGLES = np.linspace(0, 180, ANGLE_COUNT, endpoint=False)

@@ -15,9 +15,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from nanoarray.evaluate import misorientation_deg
-from nanoarray.superlattice.bond_order import bond_orientation, find_particles
-from nanoarray.superlattice.grains import map_grains
-from nanoarray.superlattice.prepare import find_defects, lattice_spacing
+from nanoarray.superlattice.grains.bond_order import bond_orientation, find_particles
+from nanoarray.superlattice.grains.labels import map_grains
+from nanoarray.superlattice.prepare.cleaning import find_defects, lattice_spacing
 
 LIMIT_DEG = 1.5
 LEAST_ORDER = 0.5

@@ -20,7 +20,7 @@ from typing import Any
 
 import nanoarray
 from nanoarray import cli, pipeline, schema
-from nanoarray.superlattice.statistics import STATISTIC_COLUMNS
+from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS
 
 FOLDER = Path(__file__).parent / "reference"
 NOTICE = "<!-- Written by docs/make_reference.py from the code: do not edit. -->"
@@ -226,7 +226,7 @@ MODULES: dict[str, tuple[str, str, list[str] | None]] = {
         "Figures, each as a function that returns a matplotlib figure, and the HTML report.",
         None,
     ),
-    "nanoarray.superlattice.statistics": (
+    "nanoarray.superlattice.statistics.sizes": (
         "statistics",
         "What `na.summarize_grains` is made of, on pandas tables.",
         ["summarize_grains", "compare_conditions", "trend_test"],

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.misorientation import (
+from nanoarray.superlattice.grains.misorientation import (
     merge_small_misorientation,
     misorientation_deg,
     neighbour_pairs,

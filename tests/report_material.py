@@ -18,8 +18,8 @@ from nanoarray.report.contents import read_contents
 from nanoarray.report.page import write_report
 from nanoarray.simulate.superlattice import SimulatedPolycrystal, simulate_polycrystal
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 from nanoarray.superlattice.summary import summarize
-from nanoarray.superlattice.tile_grid import tile_grid
 
 HOSTILE = "<script>alert('x')</script> $\\frac{ \"quoted\" & _\u202e\x07"
 STRIDE = 10

@@ -9,9 +9,9 @@ import tifffile
 from nanoarray.errors import InputError
 from nanoarray.evaluate import misorientation_deg
 from nanoarray.simulate.superlattice import NOISE_LEVELS, simulate_polycrystal
-from nanoarray.superlattice.bond_order import bond_orientation, find_particles
-from nanoarray.superlattice.grains import map_grains
-from nanoarray.superlattice.prepare import find_defects, lattice_spacing
+from nanoarray.superlattice.grains.bond_order import bond_orientation, find_particles
+from nanoarray.superlattice.grains.labels import map_grains
+from nanoarray.superlattice.prepare.cleaning import find_defects, lattice_spacing
 
 
 @pytest.mark.parametrize(("lattice", "symmetry"), [("square", 4), ("hexagonal", 6)])

@@ -7,14 +7,14 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.cluster import (
+from nanoarray.superlattice.cluster.fit import (
     find_threshold,
     fit_clusters,
     predict_clusters,
     profile_features,
     spatial_pairs,
 )
-from nanoarray.superlattice.ward import cut_tree, ward_tree
+from nanoarray.superlattice.cluster.ward import cut_tree, ward_tree
 
 
 def stripes(*, images=1, noise=0.5, seed=0):

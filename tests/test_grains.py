@@ -9,9 +9,12 @@ import tifffile
 from nanoarray.errors import InputError
 from nanoarray.evaluate import evaluate_grain_map, misorientation_deg, tiles_to_pixels
 from nanoarray.simulate.superlattice import NOISE_LEVELS, simulate_polycrystal
-from nanoarray.superlattice import regions
-from nanoarray.superlattice.grains import describe_grains, label_grains, map_grains
-from nanoarray.superlattice.prepare import find_defects, lattice_spacing, suppress_line_noise
+from nanoarray.superlattice.grains.labels import describe_grains, label_grains, map_grains, regions
+from nanoarray.superlattice.prepare.cleaning import (
+    find_defects,
+    lattice_spacing,
+    suppress_line_noise,
+)
 
 STRIDE = 8
 ROW_SPACING = {"square": 11.0, "hexagonal": 9.53, "oblique": 12.0}

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.cells import boundary_length, cell_areas, grain_adjacency
-from nanoarray.superlattice.measure import measure_grains
+from nanoarray.superlattice.grains.cells import boundary_length, cell_areas, grain_adjacency
+from nanoarray.superlattice.grains.measure import measure_grains
 
 STRIDE_PX = 8.0
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nanoarray.errors import InputError
 from nanoarray.evaluate import misorientation_deg
 from nanoarray.simulate.superlattice import simulate_polycrystal
-from nanoarray.superlattice.orientation import (
+from nanoarray.superlattice.grains.orientation import (
     angular_harmonics,
     find_symmetry,
     lattice_band,
@@ -18,8 +18,8 @@ from nanoarray.superlattice.orientation import (
     rotation_between,
     symmetric_orders,
 )
-from nanoarray.superlattice.radon import tile_radon
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.radon.aligned import tile_radon
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 ANGLES = np.arange(60) * 3.0
 

@@ -107,9 +107,9 @@ def test_wheel_describes_itself(wheel):
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert "nanoarray = nanoarray.cli:main" in entry_points
     extras = metadata.get_all("Provides-Extra")
-    assert set(extras) == {"dtw", "torch"}
+    assert set(extras) == {"dtw"}
     required = [r.split(";")[0] for r in metadata.get_all("Requires-Dist") if "extra ==" not in r]
-    assert not [r for r in required if r.startswith(("torch", "tslearn"))]
+    assert not [r for r in required if r.startswith("tslearn")]
 
 
 def test_sdist_is_complete(built):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.paper_grains import grains_from_clusters, paper_grains
+from nanoarray.superlattice.grains.paper import grains_from_clusters, paper_grains
 
 
 def squares(side: int, count: int = 3) -> np.ndarray:

@@ -10,7 +10,7 @@ from nanoarray.errors import InputError
 from nanoarray.images.read import find_micrographs, read_micrograph
 from nanoarray.simulate.superlattice import NOISE_LEVELS, simulate_polycrystal
 from nanoarray.superlattice.parameters import PreparedParameters
-from nanoarray.superlattice.prepare import (
+from nanoarray.superlattice.prepare.cleaning import (
     equalize,
     find_defects,
     lattice_spacing,

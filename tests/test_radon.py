@@ -12,9 +12,9 @@ from scipy import ndimage
 from skimage.transform import radon
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.radon import flatten, padding, tile_radon
-from nanoarray.superlattice.radon_kernels import SEGMENT, _segment_starts
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.radon.aligned import flatten, padding, tile_radon
+from nanoarray.superlattice.radon.kernels import SEGMENT, _segment_starts
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 ANGLES = np.arange(0, 180, 3.0)
 

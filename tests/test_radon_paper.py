@@ -7,8 +7,8 @@ import pytest
 from skimage.transform import radon
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.radon_paper import alignment_bits, paper_projector, tile_radon_paper
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.radon.paper import alignment_bits, paper_projector, tile_radon_paper
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 ANGLES = np.linspace(0, 180, 42, endpoint=False)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.radon import tile_radon
-from nanoarray.superlattice.radon_torch import tile_radon_torch
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.radon.aligned import tile_radon
+from nanoarray.superlattice.radon.on_torch import tile_radon_torch
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 torch = pytest.importorskip("torch")
 

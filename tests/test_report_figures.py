@@ -27,7 +27,7 @@ from nanoarray.report import canvas, style
 from nanoarray.report.means import unit_means
 from nanoarray.report.tiles import tile_sinogram
 from nanoarray.simulate.superlattice import SimulatedPolycrystal, simulate_polycrystal
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 
 @pytest.fixture(scope="module")

@@ -9,20 +9,20 @@ from nanoarray.errors import InputError
 from nanoarray.simulate.fei_tiff import write_fei_tiff
 from nanoarray.simulate.superlattice import simulate_polycrystal
 from nanoarray.superlattice import one_image, one_map
-from nanoarray.superlattice.cells import cell_areas
-from nanoarray.superlattice.grain_map import GrainMap
+from nanoarray.superlattice.grains.cells import cell_areas
+from nanoarray.superlattice.grains.grain_map import GrainMap
+from nanoarray.superlattice.grains.paper import paper_grains
 from nanoarray.superlattice.grids import collection_grid
 from nanoarray.superlattice.lengths import length_px
 from nanoarray.superlattice.one_image import Field, Grid
-from nanoarray.superlattice.paper_grains import paper_grains
 from nanoarray.superlattice.parameters import (
     GrainMapsParameters,
     PreparedParameters,
     TileClustersParameters,
     TilesParameters,
 )
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 from nanoarray.superlattice.summary import image_table
-from nanoarray.superlattice.tile_grid import tile_grid
 
 TILES = {"tile_size_px": 44, "stride_px": 8, "angle_count": 60}
 #: name, spacing of the rows [px], pixel size [nm]

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.distribution import normal_distance, weighted_quantile, weighted_std
-from nanoarray.superlattice.grain_size import (
+from nanoarray.statistics.distribution import normal_distance, weighted_quantile, weighted_std
+from nanoarray.statistics.resampling import bootstrap_interval, holm, permutation_test
+from nanoarray.superlattice.statistics.grain_size import (
     grain_size_number_from_area,
     grain_size_number_from_count,
     grain_size_number_from_intercept,
     grains_needed,
 )
-from nanoarray.superlattice.resampling import bootstrap_interval, holm, permutation_test
-from nanoarray.superlattice.statistics import (
+from nanoarray.superlattice.statistics.sizes import (
     STATISTIC_COLUMNS,
     compare_conditions,
     sizes_by_condition,

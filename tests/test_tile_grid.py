@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.tile_grid import tile_grid, valid_fraction
+from nanoarray.superlattice.radon.tile_grid import tile_grid, valid_fraction
 
 
 def test_inside_is_the_grid_of_whole_tiles():

@@ -13,7 +13,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.ward import cut_tree, merge_heights, ward_tree
+from nanoarray.superlattice.cluster.ward import cut_tree, merge_heights, ward_tree
 
 
 def blobs(count, features=12, groups=7, seed=0):

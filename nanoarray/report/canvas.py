@@ -15,7 +15,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from nanoarray.errors import InputError
 from nanoarray.report.style import INK, new_figure, scale_bar_length
-from nanoarray.superlattice.cells import cell_edges
+from nanoarray.superlattice.grains.cells import cell_edges
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.intp]

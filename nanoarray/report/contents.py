@@ -16,7 +16,7 @@ from nanoarray.archive import store
 from nanoarray.archive.engine import problems
 from nanoarray.archive.tables import image_columns
 from nanoarray.report.style import condition_title, is_missing
-from nanoarray.superlattice.statistics import STATISTIC_COLUMNS
+from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS
 
 #: Tags that make conditions where no statistics say which do.
 DEFAULT_TAGS = ("temperature", "pressure")

@@ -22,8 +22,8 @@ from nanoarray.report.style import (
     margins,
     new_figure,
 )
-from nanoarray.superlattice.cohort import EdgeRule
-from nanoarray.superlattice.statistics import ConditionSizes, sizes_by_condition
+from nanoarray.statistics.cohort import EdgeRule
+from nanoarray.superlattice.statistics.sizes import ConditionSizes, sizes_by_condition
 
 Quantity = Literal["area", "equivalent_diameter"]
 FloatArray = npt.NDArray[np.float64]
@@ -62,7 +62,7 @@ def plot_size_distributions(
     Parameters
     ----------
     grains, images, by, edge
-        As in `nanoarray.superlattice.statistics.summarize_grains`. Grains cut by the edge of the
+        As in `superlattice.statistics.sizes.summarize_grains`. Grains cut by the edge of the
         field are left out of the sizes unless ``edge`` is ``"include"``.
     quantity
         ``"area"`` [um2] or ``"equivalent_diameter"`` [um].

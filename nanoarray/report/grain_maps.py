@@ -24,7 +24,7 @@ from nanoarray.report.canvas import (
 )
 from nanoarray.report.maps import Image, symmetry_of
 from nanoarray.report.style import CATEGORIES, FAINT, figure_style
-from nanoarray.superlattice.cells import grain_adjacency
+from nanoarray.superlattice.grains.cells import grain_adjacency
 
 _BOUNDARY = "#ffd21f"
 _CUT_TINT = 0.0

@@ -23,8 +23,8 @@ from nanoarray.report.style import (
     plain_text,
     tag_unit,
 )
-from nanoarray.superlattice.cohort import EdgeRule
-from nanoarray.superlattice.statistics import STATISTIC_COLUMNS, sizes_by_condition
+from nanoarray.statistics.cohort import EdgeRule
+from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS, sizes_by_condition
 
 _MARKERS = "osD^vPX"
 
@@ -42,7 +42,7 @@ def plot_condition_means(
     Parameters
     ----------
     statistics
-        As from `nanoarray.superlattice.statistics.summarize_grains`: one row per condition with
+        As from `superlattice.statistics.sizes.summarize_grains`: one row per condition with
         the tags, ``value`` and its ``_low`` and ``_high``.
     x
         Tag along the horizontal axis; numbers are placed to scale, text one beside another.

@@ -10,7 +10,7 @@ import xarray as xr
 from nanoarray.errors import InputError
 from nanoarray.superlattice.one_image import Grid
 from nanoarray.superlattice.parameters import TilesParameters
-from nanoarray.superlattice.tile_grid import tile_grid
+from nanoarray.superlattice.radon.tile_grid import tile_grid
 
 #: What a Dataset has to hold so that the grid of its tiles is known.
 GRID_NAMES = ("tile_y", "tile_x", "common_pixel_size", "tile_size", "stride", "coverage")

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.orientation import lattice_band
+from nanoarray.superlattice.grains.orientation import lattice_band
 from nanoarray.superlattice.parameters import PreparedParameters, TilesParameters
-from nanoarray.superlattice.prepare import (
+from nanoarray.superlattice.prepare.cleaning import (
     equalize,
     find_defects,
     lattice_spacing,
@@ -20,10 +20,10 @@ from nanoarray.superlattice.prepare import (
     sharpness,
     suppress_line_noise,
 )
-from nanoarray.superlattice.radon import tile_radon
-from nanoarray.superlattice.radon_paper import alignment_bits, tile_radon_paper
+from nanoarray.superlattice.radon.aligned import tile_radon
+from nanoarray.superlattice.radon.paper import alignment_bits, tile_radon_paper
+from nanoarray.superlattice.radon.tile_grid import Coverage, valid_fraction
 from nanoarray.superlattice.scale import scale_factor
-from nanoarray.superlattice.tile_grid import Coverage, valid_fraction
 
 Mask = npt.NDArray[np.bool_]
 
@@ -46,7 +46,7 @@ class Field:
 class Grid:
     """Tile centres [px of the common pixel size] and sizes [px] of a whole collection.
 
-    ``coverage`` as in `nanoarray.superlattice.tile_grid.tile_grid`.
+    ``coverage`` as in `superlattice.radon.tile_grid.tile_grid`.
     """
 
     centres_y: npt.NDArray[np.float64]
@@ -183,7 +183,7 @@ def aligned_variance(
     }
     if device == "cpu":
         return tile_radon(image, y, x, **options)
-    from nanoarray.superlattice.radon_torch import tile_radon_torch
+    from nanoarray.superlattice.radon.on_torch import tile_radon_torch
 
     return tile_radon_torch(image, y, x, device=device, **options)
 

@@ -11,23 +11,23 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from nanoarray.errors import InputError
-from nanoarray.superlattice.cells import cell_areas
-from nanoarray.superlattice.cluster import (
+from nanoarray.superlattice.cluster.fit import (
     fit_clusters,
     predict_clusters,
     profile_features,
     spatial_pairs,
 )
-from nanoarray.superlattice.grains import (
+from nanoarray.superlattice.grains.cells import cell_areas
+from nanoarray.superlattice.grains.labels import (
     FINE_TILE_SPACINGS,
     TILE_SPACINGS,
     GrainMap,
     describe_grains,
     label_grains,
 )
-from nanoarray.superlattice.measure import measure_grains
+from nanoarray.superlattice.grains.measure import measure_grains
+from nanoarray.superlattice.grains.paper import grains_from_clusters, paper_grains
 from nanoarray.superlattice.one_image import Field, Grid, Mask, aligned_variance, tiles_inside
-from nanoarray.superlattice.paper_grains import grains_from_clusters, paper_grains
 from nanoarray.superlattice.parameters import GrainMapsParameters, TileClustersParameters
 
 #: A fit across the collection reads the tiles of at most so many images, drawn with the seed.
@@ -133,7 +133,7 @@ def fit_collection(
 
     Returns
     -------
-    The model of `nanoarray.superlattice.cluster.fit_clusters`.
+    The model of `nanoarray.superlattice.cluster.fit.fit_clusters`.
 
     Raises
     ------

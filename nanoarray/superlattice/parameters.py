@@ -55,7 +55,7 @@ class TilesParameters(StageParameters):
     band_pass: bool = True
     """Keep only what is about as coarse as the lattice; for aligned windows."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where aligned windows are computed: "cuda" or "auto" need the extra `torch`."""
+    """Where aligned windows are computed: "auto" takes a GPU where there is one."""
     alignment: Literal["variance", "second_difference"] = "variance"
     """What is thresholded at its mean into alignment bits: the variance or its absolute second
     difference over the angles.

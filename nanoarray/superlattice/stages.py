@@ -23,7 +23,7 @@ from nanoarray.superlattice.parameters import (
     TileClustersParameters,
     TilesParameters,
 )
-from nanoarray.superlattice.radon_torch import check_device
+from nanoarray.superlattice.radon.on_torch import check_device
 from nanoarray.superlattice.scale import (
     common_pixel_size,
     known_median,

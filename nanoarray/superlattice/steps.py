@@ -14,7 +14,7 @@ from nanoarray import schema
 from nanoarray.archive.mapping import map_images
 from nanoarray.archive.stage_parameters import checked
 from nanoarray.archive.tables import join_tags
-from nanoarray.superlattice import one_image, one_map, spectrum
+from nanoarray.superlattice import one_image, one_map
 from nanoarray.superlattice.grids import grid_constants, grid_of
 from nanoarray.superlattice.parameters import (
     GrainMapsParameters,
@@ -22,6 +22,7 @@ from nanoarray.superlattice.parameters import (
     TileClustersParameters,
     TilesParameters,
 )
+from nanoarray.superlattice.prepare import spectrum
 from nanoarray.superlattice.scale import scale_factor
 from nanoarray.superlattice.step_images import (
     SCALARS,

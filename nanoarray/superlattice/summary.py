@@ -13,8 +13,12 @@ from nanoarray.archive.stage_parameters import checked
 from nanoarray.archive.tables import image_columns
 from nanoarray.errors import InputError
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
-from nanoarray.superlattice.statistics import STATISTIC_COLUMNS, compare_conditions, trend_test
-from nanoarray.superlattice.statistics import summarize_grains as summarize_frame
+from nanoarray.superlattice.statistics.sizes import (
+    STATISTIC_COLUMNS,
+    compare_conditions,
+    trend_test,
+)
+from nanoarray.superlattice.statistics.sizes import summarize_grains as summarize_frame
 
 
 def image_table(
@@ -57,7 +61,7 @@ def summarize_grains(
     -------
     xr.Dataset
         One row per ``condition``, per ``pair`` of conditions and per ``trend``; see
-        `nanoarray.superlattice.statistics`.
+        `nanoarray.superlattice.statistics.sizes`.
     """
     chosen = checked(GrainStatisticsParameters, parameters, name="parameters")
     frame = grains.to_dataframe().reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""Classifiers of crystals, and what their accuracy means."""

@@ -1,0 +1,1 @@
+"""Comparisons of syntheses, batches and conditions."""

@@ -1,0 +1,1 @@
+"""Groups of crystals by features and shape."""

@@ -1,0 +1,1 @@
+"""From micrographs to label images of crystals."""

@@ -1,0 +1,1 @@
+"""Statistics that treat images or samples, not particles, as independent."""

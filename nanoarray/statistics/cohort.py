@@ -1,0 +1,371 @@
+"""Which grains and images of which condition count: the step before every statistic.
+
+A *condition* is one combination of tags; a missing tag is a value of its own. Images that cannot be
+measured are left out with their reason, and stay in the counts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nanoarray.errors import InputError
+
+__all__ = [
+    "Cohort",
+    "EdgeRule",
+    "ResampleUnit",
+    "Units",
+    "build_cohort",
+    "condition_label",
+    "mean_sizes",
+]
+
+FloatArray = npt.NDArray[np.float64]
+EdgeRule = Literal["weight", "exclude", "include"]
+ResampleUnit = Literal["auto", "sample", "image"]
+
+#: Why an image is left out, in the order in which it is looked at.
+NOT_OK, NOT_USABLE, NO_PIXEL_SIZE = "not readable", "not usable", "no pixel size"
+REASONS = (NOT_OK, NOT_USABLE, NO_PIXEL_SIZE)
+
+#: Columns of the sums of an image; w is the weight of a grain, A its area, d its diameter.
+SUMS = ("w", "wA", "wAA", "wd", "wdA", "wL", "count", "field", "chord", "chords")
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is resampled or exchanged as a whole."""
+
+    kind: str  # "sample" or "image"
+    names: tuple[str, ...]
+    of_image: npt.NDArray[np.intp]  # unit of every image that counts
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Images and grains of one condition or of all; their order does not depend on the input's.
+
+    Attributes
+    ----------
+    images
+        One row per image with its tags, `image`, `sample` ("" unknown) and `left_out` ("" counts).
+    sums
+        (images, len(SUMS)) sums over the grains of each image.
+    area_um2, diameter_um, weight, grain_image
+        The grains that count, with the row of their image in `images`.
+    edge_grains, unmeasured_grains, small_grains
+        (images,) numbers of grains at an edge, without an area, smaller than a tile.
+    """
+
+    images: pd.DataFrame
+    sums: FloatArray
+    area_um2: FloatArray
+    diameter_um: FloatArray
+    weight: FloatArray
+    grain_image: npt.NDArray[np.intp]
+    edge_grains: npt.NDArray[np.int64]
+    unmeasured_grains: npt.NDArray[np.int64]
+    small_grains: npt.NDArray[np.int64]
+
+    @property
+    def used(self) -> npt.NDArray[np.bool_]:
+        """Which images count."""
+        return (self.images["left_out"] == "").to_numpy(bool)
+
+    def left_out(self) -> dict[str, int]:
+        """Number of images left out, by reason."""
+        counts = self.images["left_out"].value_counts()
+        return {reason: int(counts.get(reason, 0)) for reason in REASONS}
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> Cohort:
+        """Keep some of the images."""
+        new = np.cumsum(rows) - 1
+        grains = rows[self.grain_image]
+        return Cohort(
+            images=self.images[rows].reset_index(drop=True),
+            sums=self.sums[rows],
+            area_um2=self.area_um2[grains],
+            diameter_um=self.diameter_um[grains],
+            weight=self.weight[grains],
+            grain_image=new[self.grain_image[grains]],
+            edge_grains=self.edge_grains[rows],
+            unmeasured_grains=self.unmeasured_grains[rows],
+            small_grains=self.small_grains[rows],
+        )
+
+    def conditions(self, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], Cohort]]:
+        """Yield every condition with its tags, in the order of its tags, missing ones last."""
+        if not by:
+            yield {}, self
+            return
+        codes = self.tag_codes(by)
+        for key in np.unique(codes, axis=0):
+            rows = (codes == key).all(axis=1)
+            first = int(np.flatnonzero(rows)[0])
+            yield {name: self.images[name].iloc[first] for name in by}, self.take(rows)
+
+    def tag_codes(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
+        """Rank of every image's value of each tag, (images, tags); missing values rank last."""
+        codes = [_codes(self.images[name]) for name in names]
+        return np.stack(codes, axis=1) if codes else np.zeros((len(self.images), 0), np.intp)
+
+    def units(self, resample_unit: ResampleUnit, *, fall_back: bool) -> Units:
+        """Choose what is independent in this cohort: samples where they are known, or images.
+
+        With `fall_back`, ``"auto"`` takes the images of a single sample; otherwise a single sample
+        stays a single unit. Images of unknown sample count as one sample beside known ones.
+        """
+        used = self.images[self.used]
+        sample = used["sample"].to_numpy(str)
+        known = np.unique(sample[sample != ""])
+        kind: str = resample_unit
+        notes: list[str] = []
+        if resample_unit == "auto":
+            single = len(np.unique(sample)) < 2
+            kind = "image" if len(known) == 0 or (single and fall_back) else "sample"
+        if kind == "image" and len(known) == 0 and len(used):
+            notes.append("samples are unknown: images are taken as independent")
+        elif kind == "image" and len(known) == 1 and not (sample == "").any():
+            notes.append(
+                f"one sample ({known[0]}): the interval is about this sample, not the condition"
+            )
+        elif kind == "image" and len(used):
+            notes.append("images of one sample are taken as independent")
+        if kind == "sample" and len(known) and (sample == "").any():
+            notes.append(
+                f"{int((sample == '').sum())} images of unknown sample count as one sample"
+            )
+        values = sample if kind == "sample" else used["image"].to_numpy(str)
+        names, of_image = np.unique(values, return_inverse=True)
+        return Units(kind, tuple(names), of_image.astype(np.intp), tuple(notes))
+
+    def unit_sums(self, units: Units) -> FloatArray:
+        """Sums over the grains of every unit, (units, len(SUMS))."""
+        out = np.zeros((len(units.names), self.sums.shape[1]))
+        np.add.at(out, units.of_image, self.sums[self.used])
+        return out
+
+    def grain_unit(self, units: Units) -> npt.NDArray[np.intp]:
+        """Unit of every grain that counts."""
+        of_row = np.zeros(len(self.images), np.intp)
+        of_row[self.used] = units.of_image
+        return of_row[self.grain_image]
+
+
+def build_cohort(
+    grains: pd.DataFrame,
+    images: pd.DataFrame,
+    *,
+    tags: Sequence[str],
+    edge: EdgeRule,
+    tile_size_um: float | None = None,
+) -> Cohort:
+    """Check both tables and reduce them to what the statistics need.
+
+    Raises
+    ------
+    InputError
+        Where a column is missing, an image occurs twice, or a grain belongs to no image.
+    """
+    if edge not in ("weight", "exclude", "include"):
+        raise InputError(f"edge is {edge!r}: it must be 'weight', 'exclude' or 'include'")
+    table = _image_table(images, tags)
+    row = _image_of_grain(grains, images, table)
+    needed = ["area", *(["edge_weight"] if edge == "weight" else [])]
+    needed += ["touches_edge"] if edge != "include" else []
+    for name in needed:
+        if name not in grains:
+            raise InputError(
+                f"the grains have no column {name!r}, which edge={edge!r} needs; "
+                f"their columns are {', '.join(map(str, grains.columns))}"
+            )
+    order = np.lexsort((grains["area"].to_numpy(np.float64), _label(grains), row))
+    grains, row = grains.iloc[order], row[order]
+    area = grains["area"].to_numpy(np.float64)
+    measured = np.isfinite(area) & (area > 0)
+
+    # An image whose grains have no area had no pixel size, whatever the table of images says.
+    has, has_measured = _count(row, len(table)), _count(row[measured], len(table))
+    unknown = (table["left_out"] == "") & (has > 0) & (has_measured == 0)
+    table.loc[unknown, "left_out"] = NO_PIXEL_SIZE
+    used = (table["left_out"] == "").to_numpy()[row] & measured
+    touches = _column(grains, "touches_edge", 0.0) > 0
+    if edge == "weight":
+        weight = grains["edge_weight"].to_numpy(np.float64)
+    else:
+        weight = np.where(touches & (edge == "exclude"), 0.0, 1.0)
+    weight = np.where(used, np.nan_to_num(weight), 0.0)
+    counts = weight > 0
+    diameter = np.sqrt(4.0 * np.where(measured, area, 0.0) / np.pi)
+    small = counts & (area < (0.0 if tile_size_um is None else tile_size_um) ** 2)
+    return Cohort(
+        images=table,
+        sums=_image_sums(grains, row, len(table), area, diameter, weight, used=used),
+        area_um2=area[counts],
+        diameter_um=diameter[counts],
+        weight=weight[counts],
+        grain_image=row[counts],
+        edge_grains=_count(row[touches & used], len(table)),
+        unmeasured_grains=_count(row[~measured], len(table)),
+        small_grains=_count(row[small], len(table)),
+    )
+
+
+def mean_sizes(sums: FloatArray) -> dict[str, FloatArray]:
+    """Means [um, um2] as ratios of sums; (..., len(SUMS)) sums give (...) values of each."""
+    s = dict(zip(SUMS, np.moveaxis(sums, -1, 0), strict=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "mean_area": s["wA"] / s["w"],
+            "area_weighted_mean_area": s["wAA"] / s["wA"],
+            "mean_diameter": s["wd"] / s["w"],
+            "area_weighted_mean_diameter": s["wdA"] / s["wA"],
+            "geometric_mean_area": np.exp(s["wL"] / s["w"]),
+            "mean_area_planimetric": np.where(s["count"] > 0, s["field"] / s["count"], np.nan),
+            "mean_intercept": np.where(s["chords"] > 0, s["chord"] / s["chords"], np.nan),
+        }
+
+
+def condition_label(tags: dict[str, Any]) -> str:
+    """Name a condition: ``"temperature=22, pressure unknown"``; without tags, ``"all"``."""
+    parts = [
+        f"{name} unknown" if _missing(value) else f"{name}={_short(value)}"
+        for name, value in tags.items()
+    ]
+    return ", ".join(parts) or "all"
+
+
+def _image_table(images: pd.DataFrame, tags: Sequence[str]) -> pd.DataFrame:
+    """One row per image in the order of their names: image, sample, tags, left_out."""
+    frame = images.reset_index() if "image" not in images and images.index.name else images
+    if "image" not in frame:
+        raise InputError("the images have no column or index named 'image': it identifies them")
+    for tag in tags:
+        if tag not in frame:
+            near = difflib.get_close_matches(tag, map(str, frame.columns), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "add it to the tags"
+            raise InputError(f"the images have no tag {tag!r}; {hint}")
+    name = frame["image"].astype(str)
+    if name.duplicated().any():
+        raise InputError(f"image {name[name.duplicated()].iloc[0]!r} occurs twice: ids are unique")
+    out = frame[list(dict.fromkeys(tag for tag in tags if tag not in ("image", "sample")))].copy()
+    out["image"] = name
+    sample = frame["sample"] if "sample" in frame else pd.Series("", index=frame.index)
+    out["sample"] = ["" if _missing(value) else _short(value) for value in sample]
+    left_out = np.full(len(frame), "", object)
+    if "pixel_size" in frame:
+        numbers = pd.to_numeric(frame["pixel_size"], errors="coerce")
+        size = numbers.to_numpy(np.float64, na_value=np.nan)
+        left_out[~(size > 0)] = NO_PIXEL_SIZE
+    for column, reason in (("usable", NOT_USABLE), ("ok", NOT_OK)):
+        if column in frame:
+            good = [not _missing(value) and bool(value) for value in frame[column]]
+            left_out[~np.array(good, bool)] = reason
+    out["left_out"] = left_out
+    return out.sort_values("image").reset_index(drop=True)
+
+
+def _image_of_grain(
+    grains: pd.DataFrame, images: pd.DataFrame, table: pd.DataFrame
+) -> npt.NDArray[np.intp]:
+    """Row in `table` of the image of every grain."""
+    if "image" in grains:
+        name = grains["image"].astype(str)
+    elif "image_index" in grains:
+        ids = images["image"] if "image" in images else images.index.to_series()
+        index = grains["image_index"].to_numpy(np.int64)
+        if len(index) and (index.min() < 0 or index.max() >= len(ids)):
+            raise InputError(
+                f"image_index reaches {index.max()}, but there are {len(ids)} images: "
+                "pass the whole table of images"
+            )
+        name = ids.astype(str).iloc[index]
+    else:
+        raise InputError("the grains have neither a column 'image' nor 'image_index'")
+    row = pd.Index(table["image"]).get_indexer(pd.Index(name))
+    if (row < 0).any():
+        raise InputError(
+            f"grains belong to the image {name.iloc[int(np.argmin(row))]!r}, "
+            "which is not in the table of images"
+        )
+    return row
+
+
+def _image_sums(
+    grains: pd.DataFrame,
+    row: npt.NDArray[np.intp],
+    count: int,
+    area: FloatArray,
+    diameter: FloatArray,
+    weight: FloatArray,
+    *,
+    used: npt.NDArray[np.bool_],
+) -> FloatArray:
+    """Sums over the grains of each image, in the order of SUMS."""
+    size = np.where(used, area, 1.0)
+    half_at_edge = np.where(_column(grains, "touches_edge", 0.0) > 0, 0.5, 1.0)
+    terms = {
+        "w": weight,
+        "wA": weight * size,
+        "wAA": weight * size**2,
+        "wd": weight * diameter,
+        "wdA": weight * size * diameter,
+        "wL": weight * np.log(size),
+        # Over all grains, those at the edge too: ratios of these sums have no edge bias.
+        "count": _column(grains, "planimetric_count", half_at_edge),
+        "field": size,
+    }
+    if "intercept_length" in grains and "intercept_count" in grains:
+        terms["chord"] = _column(grains, "intercept_length", np.nan)
+        terms["chords"] = _column(grains, "intercept_count", np.nan)
+    else:  # test lines of equal density cross a grain (area by mean intercept) times
+        terms["chord"] = weight * size
+        terms["chords"] = weight * size / _column(grains, "mean_intercept", np.nan)
+    sums = [np.bincount(row, np.where(used, terms[name], 0.0), minlength=count) for name in SUMS]
+    return np.stack(sums, axis=1).astype(np.float64)
+
+
+def _column(grains: pd.DataFrame, name: str, default: float | FloatArray) -> FloatArray:
+    if name in grains:
+        return grains[name].to_numpy(np.float64)
+    return np.broadcast_to(np.asarray(default, np.float64), len(grains))
+
+
+def _label(grains: pd.DataFrame) -> npt.NDArray[Any]:
+    return grains["label"].to_numpy() if "label" in grains else np.zeros(len(grains), np.int64)
+
+
+def _count(row: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.int64]:
+    return np.bincount(row, minlength=count).astype(np.int64)
+
+
+def _codes(values: pd.Series) -> npt.NDArray[np.intp]:
+    """Ranks of the values of a tag: numbers before text, missing last."""
+    distinct = {_key(value): value for value in values}
+    known = sorted((key for key in distinct if key[0] < 2), key=lambda key: key)
+    rank = {key: position for position, key in enumerate(known)}
+    return np.array([rank.get(_key(value), len(known)) for value in values], np.intp)
+
+
+def _key(value: object) -> tuple[int, float, str]:
+    if _missing(value):
+        return (2, 0.0, "")
+    if isinstance(value, (int, float, np.integer, np.floating, bool, np.bool_)):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value == "" or value != value
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)

@@ -1,0 +1,301 @@
+"""Intervals and tests that treat whole images or samples as the independent observations.
+
+Grains of one image, and images of one sample, resemble each other. So nothing here resamples or
+exchanges grains: the unit is an image or a sample with everything that was measured in it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from nanoarray.errors import InputError
+
+__all__ = [
+    "IntervalMethod",
+    "PermutationResult",
+    "bootstrap_counts",
+    "bootstrap_interval",
+    "bootstrap_standard_error",
+    "check_resampling",
+    "condition_rng",
+    "holm",
+    "no_test_reason",
+    "permutation_test",
+]
+
+FloatArray = npt.NDArray[np.float64]
+IntervalMethod = Literal["t", "percentile", "bca"]
+
+#: Of the resamples, how many may have no value (no grain drawn) before there is no interval.
+_MAX_UNDEFINED = 0.05
+
+#: Arrangements times units that are worked on at once, which bounds memory to some 100 MB.
+_CHUNK_VALUES = 2_000_000
+
+
+class PermutationResult(NamedTuple):
+    """Outcome of a permutation test; ``p_value`` is NaN where none is possible."""
+
+    p_value: float
+    smallest_p: float  # that the design and these values could have given
+    arrangements: float
+    exact: bool
+
+
+def check_resampling(*, interval: float, resamples: int, permutations: int = 9999) -> None:
+    """Refuse parameters that no interval or test can be made with."""
+    if not 0 < interval < 1:
+        raise InputError(f"interval is {interval}: it must be between 0 and 1, such as 0.95")
+    if resamples < 100:
+        raise InputError(f"resamples is {resamples}: an interval needs at least 100")
+    if permutations < 99:
+        raise InputError(f"permutations is {permutations}: a test needs at least 99")
+
+
+def condition_rng(seed: int, name: str) -> np.random.Generator:
+    """Generator of a condition, the same whatever other conditions there are and in any order."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def bootstrap_counts(units: int, *, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """How often each unit is drawn in each resample, (resamples, units), rows sum to `units`."""
+    return rng.multinomial(units, np.full(units, 1.0 / units), size=resamples).astype(np.float64)
+
+
+def bootstrap_standard_error(values: FloatArray, *, units: int) -> float:
+    """Standard error from resampled values, without the bias for few units; NaN for fewer than two.
+
+    The bootstrap's variance is (n - 1) / n of an unbiased one, which matters for a few units.
+    """
+    finite = values[np.isfinite(values)]
+    if units < 2 or finite.size < (1 - _MAX_UNDEFINED) * values.size:
+        return math.nan
+    return float(np.std(finite) * np.sqrt(units / (units - 1)))
+
+
+def bootstrap_interval(
+    value: float,
+    resampled: FloatArray,
+    *,
+    units: int,
+    interval: float,
+    method: IntervalMethod = "t",
+    left_out: FloatArray | None = None,
+) -> tuple[float, float]:
+    """Confidence interval of a positive quantity from its resampled values.
+
+    Parameters
+    ----------
+    value
+        The estimate.
+    resampled
+        (resamples,) values from resamples of the units.
+    units
+        Number of units that were resampled.
+    interval
+        Confidence, such as 0.95.
+    method
+        ``"t"``: value x exp(-+ t s), s the bootstrap standard error of the logarithm, corrected for
+        few units, t Student's quantile for units - 1. Over simulated samples that differ from each
+        other, 95 % intervals from 2, 3, 4, 6, 10, 20 samples held the truth in 95, 96, 94, 94, 94,
+        94 % of cases; those of ``"percentile"`` (Efron) and ``"bca"`` (bias-corrected and
+        accelerated) in 50, 70, 80, 84, 87, 92 %: they are for many units.
+    left_out
+        (units,) values without one unit each, for the acceleration of ``"bca"``.
+
+    Returns
+    -------
+    low, high
+        NaN where fewer than two units leave nothing to resample.
+
+    References
+    ----------
+    Davison & Hinkley, *Bootstrap Methods and their Application*, 1997, 3.8 (resampling the upper
+    level only) and 5; Hesterberg, Am. Stat. 69 (2015) 371 (small samples).
+    """
+    finite = resampled[np.isfinite(resampled) & (resampled > 0)]
+    if units < 2 or not value > 0 or finite.size < (1 - _MAX_UNDEFINED) * resampled.size:
+        return math.nan, math.nan
+    tail = (1 - interval) / 2
+    if method == "t":
+        error = bootstrap_standard_error(np.log(finite), units=units)
+        reach = float(stats.t.ppf(1 - tail, units - 1)) * error
+        return value * math.exp(-reach), value * math.exp(reach)
+    tails = np.array([tail, 1 - tail])
+    if method == "bca" and left_out is not None:
+        tails = _bca_tails(value, finite, left_out, tails)
+    low, high = np.quantile(finite, tails)
+    return float(low), float(high)
+
+
+def permutation_test(
+    response: FloatArray,
+    level: FloatArray,
+    *,
+    stratum: npt.NDArray[Any] | None = None,
+    permutations: int,
+    rng: np.random.Generator,
+    alpha: float,
+) -> PermutationResult:
+    """Test of no relation between a response and a level, by exchanging levels between units.
+
+    The statistic is the slope of the response on the level within strata, by its
+    heteroscedasticity-robust standard error; for two levels that is Welch's t. All distinct
+    arrangements are enumerated where they are no more than `permutations` (an exact test),
+    otherwise that many are drawn and the observed one is counted among them.
+
+    Parameters
+    ----------
+    response, level
+        (units,) one value per independent unit.
+    stratum
+        (units,) levels are exchanged only between units of one stratum; None: between all.
+    permutations
+        Largest number of arrangements.
+    alpha
+        Level of the test: where even the most extreme arrangement has a larger p, there is no test.
+
+    Returns
+    -------
+    PermutationResult
+
+    References
+    ----------
+    DiCiccio & Romano, J. Am. Stat. Assoc. 112 (2017) 1211; Phipson & Smyth, Stat. Appl. Genet. Mol.
+    Biol. 9 (2010) 39 (p from drawn permutations is never 0).
+    """
+    strata = np.zeros(len(level), np.intp) if stratum is None else np.asarray(stratum)
+    order = np.lexsort((response, level, strata))  # the order of the units must not matter
+    response, level = response[order], level[order]
+    _, strata = np.unique(strata[order], return_inverse=True)
+    blocks = [np.flatnonzero(strata == code) for code in np.unique(strata)]
+    arrangements = math.prod(_arrangement_count(level[block]) for block in blocks)
+    if arrangements < 2:
+        return PermutationResult(math.nan, 1.0, float(arrangements), True)
+    exact = arrangements <= permutations
+    if exact:
+        parts = [list(_distinct_permutations(level[block])) for block in blocks]
+        levels = np.array([np.concatenate(choice) for choice in product(*parts)])
+        statistic = _studentized_slope(response, levels, strata)
+    else:
+        statistic = _drawn_statistics(response, level, strata, permutations=permutations, rng=rng)
+    observed = _studentized_slope(response, level[None], strata)[0]
+    at_least = statistic >= observed * (1 - 1e-9)
+    if not exact:
+        p_value = (1 + int(at_least.sum())) / (permutations + 1)
+        return PermutationResult(p_value, 1 / (permutations + 1), float(arrangements), False)
+    smallest = float((statistic >= statistic.max() * (1 - 1e-9)).mean())
+    p_value = float(at_least.mean()) if smallest <= alpha else math.nan
+    return PermutationResult(p_value, smallest, float(arrangements), True)
+
+
+def no_test_reason(result: PermutationResult, *, alpha: float) -> str:
+    """Say why there is no p-value; "" where there is one."""
+    if np.isfinite(result.p_value):
+        return ""
+    if result.arrangements < 2:
+        return "no test is possible: nothing can be exchanged"
+    return (
+        f"no test is possible at the level {alpha:.2g}: there are {result.arrangements:.0f} "
+        f"arrangements, the smallest p is {result.smallest_p:.2g}"
+    )
+
+
+def holm(p_values: npt.ArrayLike) -> FloatArray:
+    """Holm's correction for several tests; NaN stays NaN and does not count as a test.
+
+    References
+    ----------
+    Holm, Scand. J. Stat. 6 (1979) 65.
+    """
+    p = np.asarray(p_values, np.float64)
+    corrected = np.full(p.shape, np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    factors = np.arange(order.size, 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
+
+
+def _bca_tails(
+    value: float, resampled: FloatArray, left_out: FloatArray, tails: FloatArray
+) -> FloatArray:
+    """Shift the tails for bias and skewness (Efron 1987)."""
+    below = (np.sum(resampled < value) + 0.5 * np.sum(resampled == value)) / resampled.size
+    bias = stats.norm.ppf(np.clip(below, 1 / resampled.size, 1 - 1 / resampled.size))
+    kept = left_out[np.isfinite(left_out)]
+    deviation = kept.mean() - kept
+    scale = np.sum(deviation**2) ** 1.5
+    acceleration = np.sum(deviation**3) / (6 * scale) if scale > 0 else 0.0
+    shifted = bias + stats.norm.ppf(tails)
+    result: FloatArray = stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
+    return result
+
+
+def _drawn_statistics(
+    response: FloatArray,
+    level: FloatArray,
+    strata: npt.NDArray[np.intp],
+    *,
+    permutations: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Statistics of random arrangements within the strata, which are sorted."""
+    rows = max(1, _CHUNK_VALUES // len(level))
+    parts = []
+    for start in range(0, permutations, rows):
+        keys = rng.random((min(rows, permutations - start), len(level))) + strata
+        parts.append(_studentized_slope(response, level[np.argsort(keys, axis=1)], strata))
+    return np.concatenate(parts)
+
+
+def _studentized_slope(
+    response: FloatArray, levels: FloatArray, strata: npt.NDArray[np.intp]
+) -> FloatArray:
+    """Absolute slope by its robust standard error, for each row of levels; strata are sorted."""
+    size = np.bincount(strata)
+    y = response - (np.bincount(strata, weights=response) / size)[strata]
+    starts = np.concatenate([[0], np.cumsum(size)[:-1]])
+    x = levels - (np.add.reduceat(levels, starts, axis=1) / size)[:, strata]
+    product_sum = x @ y
+    with np.errstate(invalid="ignore", divide="ignore"):
+        residual = y - (product_sum / np.sum(x**2, axis=1))[:, None] * x
+        error = np.sqrt(np.sum((x * residual) ** 2, axis=1))
+        statistic = np.abs(product_sum) / error
+    # Values that differ by rounding only have no slope; a perfect fit has the largest statistic.
+    scale = np.sqrt(np.sum(x**2, axis=1) * np.sum(y**2))
+    flat = np.abs(product_sum) <= 1e-12 * scale
+    perfect = ~flat & (error <= 1e-9 * np.abs(product_sum))
+    return np.where(flat, 0.0, np.where(perfect, 1e9, statistic))
+
+
+def _arrangement_count(level: FloatArray) -> int:
+    _, repeats = np.unique(level, return_counts=True)
+    return math.factorial(len(level)) // math.prod(math.factorial(int(n)) for n in repeats)
+
+
+def _distinct_permutations(level: FloatArray) -> Iterator[FloatArray]:
+    """All different orders of values of which some are equal."""
+    values, repeats = np.unique(level, return_counts=True)
+    remaining = repeats.copy()
+    current = np.empty(len(level))
+
+    def place(position: int) -> Iterator[FloatArray]:
+        if position == len(level):
+            yield current.copy()
+            return
+        for code in np.flatnonzero(remaining):
+            remaining[code] -= 1
+            current[position] = values[code]
+            yield from place(position + 1)
+            remaining[code] += 1
+
+    return place(0)

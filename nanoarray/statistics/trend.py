@@ -1,0 +1,226 @@
+"""Does grain size follow a tag? Whole samples are the observations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from nanoarray.errors import InputError
+from nanoarray.statistics.cohort import (
+    EdgeRule,
+    ResampleUnit,
+    build_cohort,
+    mean_sizes,
+)
+from nanoarray.statistics.resampling import (
+    check_resampling,
+    condition_rng,
+    no_test_reason,
+    permutation_test,
+)
+
+__all__ = ["trend_test"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.intp]
+
+
+def trend_test(
+    grains: pd.DataFrame,
+    images: pd.DataFrame,
+    *,
+    tag: str,
+    hold: Sequence[str] = (),
+    resample_unit: ResampleUnit = "auto",
+    interval: float = 0.95,
+    resamples: int = 2000,
+    permutations: int = 9999,
+    seed: int = 0,
+    edge: EdgeRule = "weight",
+) -> pd.DataFrame:
+    """Test whether grain area rises or falls with a numeric tag.
+
+    Parameters
+    ----------
+    grains, images, edge
+        As in `superlattice.statistics.sizes.summarize_grains`.
+    tag
+        Numeric tag, such as ``temperature``.
+    hold
+        Other tags to hold fixed: slopes are taken and tag values exchanged only among units that
+        have these in common (a missing value is a value of its own).
+    resample_unit
+        The independent unit. ``"auto"``: samples wherever any is known, images where none is. Where
+        a sample has several values of the tag, samples cannot be exchanged: hold ``"sample"`` and
+        take ``"image"``.
+    interval
+        Confidence of the interval; 1 - interval is the level of the test.
+    resamples, permutations, seed
+        Resamples for the interval, largest number of arrangements for the test, and the seed.
+
+    Returns
+    -------
+    One row:
+
+    - ``tag``, ``hold``, ``resample_unit``, ``unit_count``, ``level_count`` (different values of the
+      tag), ``stratum_count`` (different values of what is held);
+    - ``slope`` of a unit's mean ln(area) per unit of the tag, every unit counting once, with
+      ``slope_low``, ``slope_high`` (cluster bootstrap of whole units within strata, Student's t),
+      and ``ratio_per_unit`` = exp(slope);
+    - ``p_value`` of the permutation test that exchanges the tag's values between whole units, NaN
+      where no test is possible; ``smallest_p_value`` that the design allows; ``exact``;
+    - ``image_left_out_count``, ``image_without_tag_count``, ``unit_without_grain_count``;
+    - ``notes``: what limits the result, why there is no p-value.
+
+    Raises
+    ------
+    InputError
+        Where a column or tag does not exist, the tag is no number, or a parameter is out of range.
+    """
+    check_resampling(interval=interval, resamples=resamples, permutations=permutations)
+    held = [hold] if isinstance(hold, str) else list(hold)
+    cohort = build_cohort(grains, images, tags=[tag, *held], edge=edge)
+    level = _numeric(cohort.images[tag], tag)
+    used, known = cohort.used, np.isfinite(level)
+    part, level = cohort.take(used & known), level[used & known]
+    codes = part.tag_codes(held)
+    stratum = (
+        np.unique(codes, axis=0, return_inverse=True)[1].ravel() if held else codes.sum(axis=1)
+    )
+    row: dict[str, Any] = {
+        "tag": tag,
+        "hold": ", ".join(held),
+        "image_left_out_count": int((~used).sum()),
+        "image_without_tag_count": int((used & ~known).sum()),
+    }
+    units = part.units(resample_unit, fall_back=False)
+    mean_log = np.log(mean_sizes(part.unit_sums(units))["geometric_mean_area"])
+    notes = (
+        [f"{row['image_without_tag_count']} images have no {tag}"] if (used & ~known).any() else []
+    )
+    row |= {"resample_unit": units.kind, "unit_without_grain_count": int(np.isnan(mean_log).sum())}
+    mixed = _mixed_unit(units.of_image, level, stratum, units.names)
+    if mixed is None:
+        first = np.unique(units.of_image, return_index=True)[1]
+        measured = np.isfinite(mean_log)
+        row |= _trend(
+            mean_log[measured],
+            level[first][measured],
+            stratum[first][measured],
+            interval=interval,
+            resamples=resamples,
+            permutations=permutations,
+            rng=condition_rng(seed, f"{tag} | {row['hold']}"),
+        )
+        notes.append(row.pop("note"))
+    else:
+        row |= _no_trend(len(units.names), level, stratum)
+        notes.append(
+            f"no test is possible: {units.kind} {mixed!r} has several values of "
+            f"{' or '.join([tag, *held])}; hold 'sample' and resample the images"
+        )
+    row["notes"] = "; ".join(note for note in (*notes, *units.notes) if note)
+    return pd.DataFrame([row])
+
+
+def _numeric(values: pd.Series, tag: str) -> FloatArray:
+    """Return a tag as numbers, NaN where it is missing."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    wrong = values[numbers.isna() & values.notna() & (values != "")]
+    if len(wrong):
+        raise InputError(f"the tag {tag!r} has the value {wrong.iloc[0]!r}: a trend needs numbers")
+    return numbers.to_numpy(np.float64, na_value=np.nan)
+
+
+def _mixed_unit(
+    of_image: IntArray, level: FloatArray, stratum: IntArray, names: Sequence[str]
+) -> str | None:
+    """Find a unit whose images do not all have one level and one stratum."""
+    for code, name in enumerate(names):
+        rows = of_image == code
+        if np.ptp(level[rows]) > 0 or np.ptp(stratum[rows]) > 0:
+            return name or "unknown"
+    return None
+
+
+def _no_trend(units: int, level: FloatArray, stratum: IntArray) -> dict[str, Any]:
+    return {
+        "unit_count": units,
+        "level_count": len(np.unique(level)),
+        "stratum_count": len(np.unique(stratum)),
+        "slope": math.nan,
+        "slope_low": math.nan,
+        "slope_high": math.nan,
+        "ratio_per_unit": math.nan,
+        "p_value": math.nan,
+        "smallest_p_value": math.nan,
+        "exact": False,
+    }
+
+
+def _trend(
+    response: FloatArray,
+    level: FloatArray,
+    stratum: IntArray,
+    *,
+    interval: float,
+    resamples: int,
+    permutations: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Slope, interval and test; one value of each per independent unit."""
+    row = _no_trend(len(response), level, stratum)
+    order = np.lexsort((response, level, stratum))
+    response, level = response[order], level[order]
+    stratum = np.unique(stratum[order], return_inverse=True)[1]
+    row["note"] = "no test is possible: no two units to compare have different values of the tag"
+    if len(response) < 2:
+        return row
+    ones = np.ones((1, len(response)))
+    slope = float(_slopes(response, level, stratum, ones)[0])
+    if math.isnan(slope):
+        return row
+    row |= {"slope": slope, "ratio_per_unit": math.exp(slope)}
+    freedom = len(response) - len(np.unique(stratum)) - 1
+    if freedom >= 1:
+        counts = np.concatenate(
+            [rng.multinomial(n, np.full(n, 1.0 / n), size=resamples) for n in np.bincount(stratum)],
+            axis=1,
+        ).astype(np.float64)
+        drawn = _slopes(response, level, stratum, counts)
+        reach = stats.t.ppf((1 + interval) / 2, freedom) * np.nanstd(drawn)
+        row |= {"slope_low": slope - reach, "slope_high": slope + reach}
+    result = permutation_test(
+        response, level, stratum=stratum, permutations=permutations, rng=rng, alpha=1 - interval
+    )
+    row |= {
+        "p_value": result.p_value,
+        "smallest_p_value": result.smallest_p,
+        "exact": result.exact,
+        "note": no_test_reason(result, alpha=1 - interval),
+    }
+    return row
+
+
+def _slopes(
+    response: FloatArray, level: FloatArray, stratum: IntArray, counts: FloatArray
+) -> FloatArray:
+    """Slopes within strata for every row of counts; NaN where a row has a single level left."""
+    covariance, variance = np.zeros(len(counts)), np.zeros(len(counts))
+    centred = level - level.mean()
+    for code in np.unique(stratum):
+        rows = stratum == code
+        c, x, y = counts[:, rows], centred[rows], response[rows]
+        total = c.sum(axis=1)
+        mean_x, mean_y = c @ x / total, c @ y / total
+        covariance += c @ (x * y) - total * mean_x * mean_y
+        variance += c @ (x * x) - total * mean_x**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slopes = covariance / variance
+    return np.where(variance > 1e-9 * np.ptp(level) ** 2, slopes, np.nan)

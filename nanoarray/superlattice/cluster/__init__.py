@@ -1,0 +1,1 @@
+"""Groups of tiles by their features."""

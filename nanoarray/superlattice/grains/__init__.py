@@ -1,0 +1,1 @@
+"""From tiles to grains, and what is measured on them."""

@@ -1,0 +1,1 @@
+"""Preparing micrographs: defects, focus, cleaning."""

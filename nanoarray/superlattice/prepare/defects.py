@@ -1,0 +1,280 @@
+"""Regions of a micrograph that hold no lattice: pores, charged rims, damage, burnt-in labels.
+
+Three local properties are compared with their surroundings, so that gain, bit depth and slow
+changes of contrast do not matter:
+
+- *lattice*: power at the scale of the lattice against the geometric mean of the powers half and
+  twice as coarse. A lattice is a bump in the spectrum; shading, edges, damage and noise are not.
+- *texture*: amplitude at the scale of the lattice, missing where the surface is smooth, and at
+  twice that scale, too strong at the edges of pores.
+- *tone*: the local mean; pores are dark, charged rims (and voids in transmission) bright.
+
+A defect has to have lost the lattice, more so the less unusual its texture and tone are: lattice
+seen through a bright halo or a thin film of contamination is still lattice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nanoarray.superlattice.prepare.spectrum import lattice_spacing
+
+FALLBACK_SPACING_PX = 11.0
+# The detection runs on an image reduced until one lattice spacing is about this many pixels:
+# enough to see texture, four times fewer pixels at the usual 11 px.
+_REDUCED_SPACING_PX = 4.6
+
+# Pairs of Gaussian widths in lattice spacings; their difference passes 0.5, 1 and 2 cycles per
+# spacing best.
+_BANDS = ((0.34, 0.56), (0.17, 0.28), (0.085, 0.14))
+# Width of the window over which power is averaged, in lattice spacings.
+_WINDOW = 1.2
+# How far that window carries the power of an edge, in lattice spacings; measured on pores.
+_BLEED = 0.7
+# Lattice enclosed by defects is given up when smaller than this many of the smallest defect: it
+# would be narrower than a tile.
+_ISLAND = 10
+
+
+@dataclass(frozen=True)
+class DefectLimits:
+    """Where normal lattice ends; lattice and texture as fractions of the surroundings'.
+
+    Each pair is (grow, seed): a defect reaches the second somewhere and extends to the first.
+
+    Attributes
+    ----------
+    lost
+        Lattice below which a region is a defect whatever it looks like.
+    weak
+        Lattice below which it is one if also smooth or of unusual tone.
+    smooth
+        Texture below which it is smooth.
+    rough
+        Coarse texture above which a region is a defect whatever its lattice.
+    tone
+        Departure of the local mean in lattice amplitudes beyond which the tone is unusual.
+    min_area
+        Smallest defect, in squared lattice spacings.
+    margin
+        Width by which a defect is widened, in lattice spacings: tiles near its edge see it.
+    """
+
+    lost: tuple[float, float] = (0.55, 0.45)
+    weak: tuple[float, float] = (0.80, 0.70)
+    smooth: float = 0.60
+    rough: tuple[float, float] = (1.8, 2.3)
+    tone: float = 2.0
+    min_area: float = 18.0
+    margin: float = 0.25
+
+
+def find_defects(
+    image: NDArray[np.generic],
+    *,
+    spacing_px: float | None = None,
+    limits: DefectLimits | None = None,
+) -> NDArray[np.bool_]:
+    """Mask of what is not lattice.
+
+    Parameters
+    ----------
+    image
+        Micrograph without data bar, shape ``(height, width)``.
+    spacing_px
+        Spacing of the lattice rows; measured from the image when not given.
+    limits
+        Thresholds.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(height, width)``, True inside a defect.
+    """
+    limits = limits or DefectLimits()
+    values = np.asarray(image, dtype=np.float32)
+    spacing = lattice_spacing(values) if spacing_px is None else float(spacing_px)
+    if not np.isfinite(spacing) or spacing <= 0:
+        spacing = FALLBACK_SPACING_PX
+    step = max(1, int(spacing / _REDUCED_SPACING_PX))
+    reduced = _block_means(values, step)
+    label = _block_any(_burnt_in(image, spacing), step)
+    if label.all():
+        return np.ones(values.shape, dtype=bool)
+    if label.any():
+        # The edge of a white box would make lattice next to it look rough.
+        reduced = np.where(label, np.median(reduced[~label]), reduced)
+    found = _detect(reduced, spacing / step, limits) | label
+    found = _tidy(found, spacing / step, limits)
+    mask = found.repeat(step, axis=0).repeat(step, axis=1)
+    return np.ascontiguousarray(mask[: values.shape[0], : values.shape[1]])
+
+
+def _detect(image: NDArray[np.float32], spacing: float, limits: DefectLimits) -> NDArray[np.bool_]:
+    tone = _average(image, 0.75 * spacing)
+    powers = [_average(band * band, _WINDOW * spacing) for band in _bands(image, spacing)]
+    gains = [float(np.sum(band * band)) for band in _bands(_point(spacing), spacing)]
+    coarse, middle, fine = (
+        np.maximum(power / gain, 1e-6) for power, gain in zip(powers, gains, strict=True)
+    )
+    lattice = np.log(middle / np.sqrt(coarse * fine))
+    texture, edges = 0.5 * np.log(middle), 0.5 * np.log(coarse)
+    to_amplitude = np.sqrt(2 * gains[1])
+    # The surroundings must not contain the defects that are measured against them: start from
+    # medians, where only the textures are safe, and repeat without what was found.
+    defect = (edges - np.median(edges) > np.log(limits.rough[0])) | (
+        lattice - np.median(lattice) < np.log(limits.lost[1])
+    )
+    for _ in range(2):
+        usual = _surroundings((tone, texture, lattice, edges), ~defect, spacing)
+        relative_lattice, relative_edges = lattice - usual[2], edges - usual[3]
+        # The power of an edge is seen as far as the window reaches; the edge itself is not there.
+        rough = [_shrink(relative_edges > np.log(r), _BLEED * spacing) for r in limits.rough]
+        odd = np.abs(tone - usual[0]) > limits.tone * to_amplitude * np.exp(usual[1])
+        odd |= texture - usual[1] < np.log(limits.smooth)
+        grow, seed = (
+            (relative_lattice < np.log(lost)) | (odd & (relative_lattice < np.log(weak))) | edge
+            for lost, weak, edge in zip(limits.lost, limits.weak, rough, strict=True)
+        )
+        defect = ndimage.binary_propagation(seed, mask=grow)
+    return np.asarray(defect)
+
+
+def _bands(image: NDArray[np.float32], spacing: float) -> list[NDArray[np.float32]]:
+    """Details of about twice, once and half the lattice spacing."""
+    return [_blur(image, a * spacing) - _blur(image, b * spacing) for a, b in _BANDS]
+
+
+def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    return np.asarray(ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=3.0))
+
+
+def _average(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Smooth as with a Gaussian, by two running means: the cost does not depend on the width."""
+    size = max(1, round(np.sqrt(6 * sigma**2 + 1)))
+    once = ndimage.uniform_filter(image, size, mode="nearest")
+    # An even window is half a pixel off centre; the second pass is off the other way.
+    return np.asarray(
+        ndimage.uniform_filter(once, size, mode="nearest", origin=-1 if size % 2 == 0 else 0)
+    )
+
+
+def _point(spacing: float) -> NDArray[np.float32]:
+    size = 2 * int(4 * spacing) + 1
+    point = np.zeros((size, size), dtype=np.float32)
+    point[size // 2, size // 2] = 1
+    return point
+
+
+def _surroundings(
+    maps: tuple[NDArray[np.float32], ...], good: NDArray[np.bool_], spacing: float
+) -> list[NDArray[np.float32]]:
+    """Mean of the good pixels within several spacings, also inside large bad regions."""
+    step = max(1, round(spacing))
+    weight = _block_means(good.astype(np.float32), step)
+    near, far = 8.0 * spacing / step, 30.0 * spacing / step
+    result = []
+    for values in maps:
+        total = _block_means(np.where(good, values, 0).astype(np.float32), step)
+        everywhere = float(total.sum() / max(float(weight.sum()), 1e-6))
+        wide = _ratio(total, weight, far, prior=everywhere, prior_weight=1e-3)
+        local = _ratio(total, weight, near, prior=wide, prior_weight=0.05)
+        result.append(_enlarge(local, step, good.shape))
+    return result
+
+
+def _ratio(
+    total: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    sigma: float,
+    *,
+    prior: NDArray[np.float32] | float,
+    prior_weight: float,
+) -> NDArray[np.float32]:
+    top = ndimage.gaussian_filter(total, sigma, mode="nearest")
+    bottom = ndimage.gaussian_filter(weight, sigma, mode="nearest")
+    return np.asarray((top + prior_weight * prior) / (bottom + prior_weight), dtype=np.float32)
+
+
+def _enlarge(blocks: NDArray[np.float32], step: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Interpolate block means linearly back to pixels."""
+    weights = []
+    for length, count in zip(shape, blocks.shape, strict=True):
+        position = np.clip((np.arange(length) + 0.5) / step - 0.5, 0, count - 1)
+        below = np.minimum(position.astype(np.int64), max(count - 2, 0))
+        matrix = np.zeros((length, count), dtype=np.float32)
+        rows = np.arange(length)
+        matrix[rows, below] = 1 - (position - below)
+        matrix[rows, np.minimum(below + 1, count - 1)] += position - below
+        weights.append(matrix)
+    return weights[0] @ blocks @ weights[1].T
+
+
+def _burnt_in(image: NDArray[np.generic], spacing: float) -> NDArray[np.bool_]:
+    """Labels and scale bars: areas of exactly one value, and what is written on them."""
+    size = max(4, int(spacing / 3))
+    height, width = (length // size * size for length in image.shape)
+    whole = np.zeros(image.shape, dtype=bool)
+    if min(height, width) == 0:
+        return whole
+    blocks = image[:height, :width].reshape(height // size, size, width // size, size)
+    flat = blocks.max(axis=(1, 3)) == blocks.min(axis=(1, 3))
+    # Writing interrupts the flat area, and its last block may be cut by the edge of the image.
+    flat = ndimage.binary_closing(np.pad(flat, 2, mode="edge"), iterations=2)[2:-2, 2:-2]
+    flat = _without_small(flat, 4 * spacing**2 / size**2)
+    flat = ndimage.binary_dilation(flat, np.ones((3, 3)))
+    found = flat.repeat(size, axis=0).repeat(size, axis=1)
+    rest = ((0, image.shape[0] - height), (0, image.shape[1] - width))
+    return np.asarray(np.pad(found, rest, mode="edge"))
+
+
+def _tidy(found: NDArray[np.bool_], spacing: float, limits: DefectLimits) -> NDArray[np.bool_]:
+    """Drop specks, close gaps too narrow to show a lattice, widen."""
+    smallest = limits.min_area * spacing**2
+    found = ~_without_small(
+        ~_close(_without_small(found, smallest / 4), 1.5 * spacing), _ISLAND * smallest
+    )
+    found = _without_small(found, smallest)
+    return _within(found, limits.margin * spacing) if found.any() else found
+
+
+def _without_small(mask: NDArray[np.bool_], area: float) -> NDArray[np.bool_]:
+    labels, count = ndimage.label(mask)
+    large = np.bincount(labels.ravel(), minlength=count + 1) >= area
+    large[0] = False
+    return np.asarray(large[labels])
+
+
+def _within(mask: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.distance_transform_edt(~mask) <= distance)
+
+
+def _shrink(mask: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.distance_transform_edt(mask) > distance) if mask.any() else mask
+
+
+def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    if not mask.any() or mask.all():
+        return mask
+    pad = int(radius) + 1
+    grown = _within(np.pad(mask, pad, mode="edge"), radius)
+    closed = ndimage.distance_transform_edt(grown) > radius
+    return np.asarray(closed[pad:-pad, pad:-pad] | mask)
+
+
+def _block_means(image: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """Means of step x step blocks; blocks that overhang take the edge's values."""
+    if step == 1:
+        return image
+    height, width = image.shape
+    padded = np.pad(image, ((0, -height % step), (0, -width % step)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+
+
+def _block_any(mask: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
+    return _block_means(mask.astype(np.float32), step) > 0.5

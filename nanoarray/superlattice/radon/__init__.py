@@ -1,0 +1,1 @@
+"""Tiles and the variance of their Radon projections."""
