@@ -10,10 +10,10 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tifffile
@@ -23,14 +23,19 @@ from nanoarray.errors import ImageError, InputError
 from nanoarray.images.data_bar import data_bar_rows
 from nanoarray.images.grey import samples_of, to_grey, to_supported_dtype
 from nanoarray.images.header import Header, read_header
+from nanoarray.images.picture import decode_picture, is_picture
 
-SUFFIXES = (".tif", ".tiff")
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+_SUFFIX_TEXT = ", ".join(SUFFIXES)
 MAX_PIXEL_BYTES = 2**31
 # A compressed file can honestly declare more than it holds, up to deflate's limit of about
 # 1,032 : 1. Beyond that, and beyond what is harmless, the declared size is not believed.
 MAX_COMPRESSION_RATIO = 1100
 HARMLESS_BYTES = 2**26
 MAX_FILE_BYTES = MAX_PIXEL_BYTES + 2**28  # the largest pixels, and room for headers and previews
+
+
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Micrograph:
 
 
 def read_micrograph(path: str | os.PathLike[str], *, cut_data_bar: bool = True) -> Micrograph:
-    """Read a TIFF micrograph.
+    """Read a micrograph in TIFF, PNG or JPEG.
 
     Parameters
     ----------
@@ -79,26 +84,38 @@ def read_micrograph(path: str | os.PathLike[str], *, cut_data_bar: bool = True) 
     Raises
     ------
     ImageError
-        The file is missing, empty, truncated, not a TIFF, holds several frames or colour, or
-        declares a size it cannot have. The message is the reason and does not repeat the path.
+        The file is missing, empty, truncated, of no known format, holds several frames or
+        colour, or declares a size it cannot have. The message is the reason, without the path.
     """
     return decode_micrograph(read_bytes(path), cut_data_bar=cut_data_bar)
 
 
 def decode_micrograph(content: bytes, *, cut_data_bar: bool = True) -> Micrograph:
-    """Decode the content of a TIFF micrograph; see `read_micrograph`."""
+    """Decode the content of a micrograph; see `read_micrograph`."""
     if not content:
         raise ImageError("the file is empty (0 bytes)")
+    if is_picture(content):
+        samples, bits = _decoded(lambda: decode_picture(content, max_bytes=MAX_PIXEL_BYTES))
+        return _assemble(samples, bits, Header(), [], cut_data_bar=cut_data_bar)
     if content[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        raise ImageError(f"not a TIFF file: it starts with {content[:4]!r}")
+        raise ImageError(f"not a TIFF, PNG or JPEG file: it starts with {content[:4]!r}")
+    samples, bits, header, warnings = _decoded(lambda: _decode_tiff(content))
+    return _assemble(samples, bits, header, warnings, cut_data_bar=cut_data_bar)
+
+
+def _decode_tiff(content: bytes) -> tuple[NDArray[Any], int, Header, list[str]]:
+    with tifffile.TiffFile(io.BytesIO(content)) as tif:
+        page = _picture_page(tif)
+        _check_declared_size(tif, page)
+        header = read_header(tif, page)
+        samples, warnings = samples_of(page, page.asarray())
+        return samples, int(page.bitspersample), header, warnings
+
+
+def _decoded(decode: Callable[[], Decoded]) -> Decoded:
+    """What ``decode`` gives; every way it can fail becomes the image's reason."""
     try:
-        with tifffile.TiffFile(io.BytesIO(content)) as tif:
-            page = _picture_page(tif)
-            _check_declared_size(tif, page)
-            header = read_header(tif, page)
-            bits = int(page.bitspersample)
-            values = page.asarray()
-            samples, warnings = samples_of(page, values)
+        return decode()
     except ImageError:
         raise
     except MemoryError as error:
@@ -106,12 +123,11 @@ def decode_micrograph(content: bytes, *, cut_data_bar: bool = True) -> Micrograp
     except Exception as error:
         # The decoders raise nearly every built-in exception on damaged data, and one damaged
         # file must not end a batch: whatever it is becomes this image's reason.
-        raise ImageError(f"cannot be read as a TIFF image: {one_line(error)}") from error
-    return _assemble(samples, bits, header, warnings, cut_data_bar=cut_data_bar)
+        raise ImageError(f"cannot be read as an image: {one_line(error)}") from error
 
 
 def is_micrograph_path(path: str | os.PathLike[str]) -> bool:
-    """Whether the file name ends in .tif or .tiff, in any case."""
+    """Whether the file name ends as that of a TIFF, PNG or JPEG file, in any case."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
@@ -208,7 +224,7 @@ def _files_of(source: str) -> list[Path]:
     if os.path.isdir(source):
         files = _walk(source)
         if not files:
-            raise InputError(f"folder '{source}' holds no .tif or .tiff file")
+            raise InputError(f"folder '{source}' holds no micrograph ({_SUFFIX_TEXT})")
         return files
     matches = glob.glob(source, recursive=True) if glob.has_magic(source) else []
     files = [
@@ -220,7 +236,11 @@ def _files_of(source: str) -> list[Path]:
     if not files and os.path.exists(source):
         raise InputError(f"source '{source}' is neither a file nor a folder")
     if not files:
-        what = "matches no .tif or .tiff file" if glob.has_magic(source) else "does not exist"
+        what = (
+            f"matches no micrograph ({_SUFFIX_TEXT})"
+            if glob.has_magic(source)
+            else "does not exist"
+        )
         raise InputError(f"source '{source}' {what}")
     return files
 

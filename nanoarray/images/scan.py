@@ -24,9 +24,7 @@ from nanoarray.images.read import (
 from nanoarray.images.tags import tags_of_micrograph
 
 _SCAN_BATCH = 16
-_OTHER_FORMATS = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".dm3", ".dm4", ".emd", ".ser", ".emi", ".mrc", ".h5")
-)
+_OTHER_FORMATS = frozenset((".bmp", ".gif", ".dm3", ".dm4", ".emd", ".ser", ".emi", ".mrc", ".h5"))
 
 
 @dataclass(frozen=True)

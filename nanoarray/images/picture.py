@@ -1,0 +1,57 @@
+"""PNG and JPEG: pixels only. Their resolution is for print and screen, never a scale."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import imagecodecs
+from numpy.typing import NDArray
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from nanoarray.errors import ImageError
+
+PNG, JPEG = b"\x89PNG", b"\xff\xd8\xff"
+_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+# Deflate and JPEG cannot hold more than this many bytes of pixels in one byte of file.
+MAX_COMPRESSION_RATIO = 1100
+HARMLESS_BYTES = 2**26
+
+
+def is_picture(content: bytes) -> bool:
+    """Whether the content starts as a PNG or JPEG file does."""
+    return content.startswith((PNG, JPEG))
+
+
+def decode_picture(content: bytes, *, max_bytes: int) -> tuple[NDArray[Any], int]:
+    """Samples, ``(height, width)`` or ``(height, width, colour)``, and bits per sample.
+
+    Raises
+    ------
+    ImageError
+        The declared size is larger than ``max_bytes`` or not credible for the file, or the file
+        holds several frames. Damaged content raises whatever the decoder does.
+    """
+    png = content.startswith(PNG)
+    # Not `PIL.Image.open`, whose own limit of size is a setting of the whole process.
+    with (PngImageFile if png else JpegImageFile)(io.BytesIO(content)) as header:
+        width, height = header.size
+        frames = int(getattr(header, "n_frames", 1))
+        declared = width * height * (8 if png else 3)
+    if frames > 1:
+        raise ImageError(f"holds {frames} frames, expected one: split the animation first")
+    if declared > max_bytes:
+        raise ImageError(
+            f"declares {width} x {height} px, more than the {max_bytes / 2**30:.0f} GiB that one "
+            "micrograph may have"
+        )
+    if declared > max(HARMLESS_BYTES, MAX_COMPRESSION_RATIO * len(content)):
+        raise ImageError(
+            f"declares {width} x {height} px, not credible for {len(content)} bytes of data"
+        )
+    if not png and content.rfind(_END_OF_IMAGE) < content.rfind(_START_OF_SCAN):
+        # The decoder would fill what is missing with grey and not say so.
+        raise ImageError("truncated: the JPEG has no end")
+    samples = imagecodecs.png_decode(content) if png else imagecodecs.jpeg8_decode(content)
+    return samples, samples.dtype.itemsize * 8
