@@ -4,7 +4,7 @@ The window of a crystal is a square whose side is 1.25 times the longer side of 
 centred on the bounding box, scaled to ``size`` x ``size`` pixels. With pixel centres at integers,
 
     scale = 1.25 * longest side / size                      [pixels of the image per crop pixel]
-    origin = box centre - (size - 1) / 2 * scale            [the image position of crop pixel (0, 0)]
+    origin = box centre - (size - 1) / 2 * scale            [image position of crop pixel (0, 0)]
     image position of crop pixel (i, j) = origin + scale * (i, j)
 
 Both directions resample with one operator: the mean over a square of side ``max(scale, 1)`` around
@@ -108,8 +108,7 @@ def cut_crops(
     crops = np.empty((count, size, size), grey.dtype if whole else np.float32)
     masks = np.empty((count, size, size), np.bool_)
     if count:
-        if not whole:
-            grey = np.ascontiguousarray(grey, np.float32)
+        grey = np.ascontiguousarray(grey, np.float32)  # exact for the integers of micrographs
         _cut(
             regions.index,
             grey,
