@@ -93,8 +93,20 @@ def edge_hull(hull):
         for k in range(4):
             points[4 * i + k, 0] = 2 * hull[i, 0] + (k == 0) - (k == 1)
             points[4 * i + k, 1] = 2 * hull[i, 1] + (k == 2) - (k == 3)
-    order = np.argsort(points[:, 0] * (1 << 32) + points[:, 1])
-    return hull_of_sorted(points[order])
+    _sort(points)
+    return hull_of_sorted(points)
+
+
+@njit(cache=True, nogil=True)
+def _sort(points):
+    """Sort a few points (n, 2) in place by y, then x, by insertion."""
+    for i in range(1, points.shape[0]):
+        y, x = points[i, 0], points[i, 1]
+        j = i
+        while j > 0 and (points[j - 1, 0] > y or (points[j - 1, 0] == y and points[j - 1, 1] > x)):
+            points[j, 0], points[j, 1] = points[j - 1, 0], points[j - 1, 1]
+            j -= 1
+        points[j, 0], points[j, 1] = y, x
 
 
 @njit(cache=True, nogil=True)

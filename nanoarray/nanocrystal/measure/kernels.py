@@ -131,25 +131,30 @@ def _sums(mask, grey, top, left, row):
 @njit(cache=True, nogil=True)
 def _extrema(mask, top, left, out):
     """The eight extreme pixel corners in MATLAB's order, clockwise from the top on the left."""
-    height, width = mask.shape
-    first_x, last_x, first_y, last_y = width, -1, height, -1
-    for y in range(height):
-        for x in range(width):
+    bottom_edge, right_edge = mask.shape[0] - 2, mask.shape[1] - 2  # the margin is one pixel
+    ends = np.full((4, 2), -1, np.int64)  # first and last in the top, right, bottom, left line
+    for x in range(mask.shape[1]):
+        for side, y in ((0, 1), (2, bottom_edge)):
             if mask[y, x]:
-                first_x, last_x = min(first_x, x), max(last_x, x)
-                first_y, last_y = min(first_y, y), max(last_y, y)
-    top_run, bottom_run = np.flatnonzero(mask[first_y]), np.flatnonzero(mask[last_y])
-    left_run, right_run = np.flatnonzero(mask[:, first_x]), np.flatnonzero(mask[:, last_x])
-    out[0, 0], out[0, 1] = first_y - 0.5, top_run[0] - 0.5
-    out[1, 0], out[1, 1] = first_y - 0.5, top_run[-1] + 0.5
-    out[2, 0], out[2, 1] = right_run[0] - 0.5, last_x + 0.5
-    out[3, 0], out[3, 1] = right_run[-1] + 0.5, last_x + 0.5
-    out[4, 0], out[4, 1] = last_y + 0.5, bottom_run[-1] + 0.5
-    out[5, 0], out[5, 1] = last_y + 0.5, bottom_run[0] - 0.5
-    out[6, 0], out[6, 1] = left_run[-1] + 0.5, first_x - 0.5
-    out[7, 0], out[7, 1] = left_run[0] - 0.5, first_x - 0.5
-    out[:, 0] += top
-    out[:, 1] += left
+                ends[side, 1] = x
+                if ends[side, 0] < 0:
+                    ends[side, 0] = x
+    for y in range(mask.shape[0]):
+        for side, x in ((1, right_edge), (3, 1)):
+            if mask[y, x]:
+                ends[side, 1] = y
+                if ends[side, 0] < 0:
+                    ends[side, 0] = y
+    low_y, low_x = top + 0.5, left + 0.5
+    high_y, high_x = top + bottom_edge + 0.5, left + right_edge + 0.5
+    out[0, 0], out[0, 1] = low_y, left + ends[0, 0] - 0.5
+    out[1, 0], out[1, 1] = low_y, left + ends[0, 1] + 0.5
+    out[2, 0], out[2, 1] = top + ends[1, 0] - 0.5, high_x
+    out[3, 0], out[3, 1] = top + ends[1, 1] + 0.5, high_x
+    out[4, 0], out[4, 1] = high_y, left + ends[2, 1] + 0.5
+    out[5, 0], out[5, 1] = high_y, left + ends[2, 0] - 0.5
+    out[6, 0], out[6, 1] = top + ends[3, 1] + 0.5, low_x
+    out[7, 0], out[7, 1] = top + ends[3, 0] - 0.5, low_x
 
 
 @njit(cache=True, nogil=True)

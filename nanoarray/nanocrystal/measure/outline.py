@@ -8,9 +8,8 @@ follows. The mask is 8-connected, its background 4-connected.
 
 from __future__ import annotations
 
-from numba import njit
-
 import numpy as np
+from numba import njit
 
 #: Weights of Vossepoel and Smeulders (Computer Graphics and Image Processing 20, 347, 1982) for
 #: even (straight) and odd (diagonal) steps of a chain code, and for its corners: the length of
