@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+_TILE_PX = 128
+
 
 class Material(Protocol):
     """What of a population decides its contrast (see `nanocrystals.Population`)."""
@@ -30,11 +32,13 @@ class Material(Protocol):
 
 
 def speckle_field(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Unit-variance random textures of three grain sizes, ``(3, height, width)``."""
+    """Unit-variance random textures of three grain sizes, ``(3, height, width)``; they repeat."""
+    tile = rng.standard_normal((3, _TILE_PX, _TILE_PX), np.float32)
     out = np.empty((3, *shape), np.float32)
-    for layer, sigma in zip(out, (0.8, 2.0, 5.0), strict=True):
-        noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap")
-        layer[:] = noise / noise.std()
+    repeats = (shape[0] // _TILE_PX + 1, shape[1] // _TILE_PX + 1)
+    for layer, noise, sigma in zip(out, tile, (0.8, 2.0, 5.0), strict=True):
+        smooth = ndimage.gaussian_filter(noise, sigma, mode="wrap")
+        layer[:] = np.tile(smooth / smooth.std(), repeats)[: shape[0], : shape[1]]
     return out
 
 

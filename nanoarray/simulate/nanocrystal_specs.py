@@ -115,7 +115,7 @@ def _random_film(typical: float, rng: np.random.Generator) -> Film:
         grain=sometimes(0.7, 0.005, 0.08),
         grain_scale_px=_between(0.6, min(max(typical / 4, 1.2), 6.0), rng),
         holes=sometimes(0.12, 0.1, 0.7),
-        smears=int(rng.integers(1, 12)) if rng.random() < 0.35 else 0,
+        smears=int(rng.integers(1, 7)) if rng.random() < 0.35 else 0,
         streaks=sometimes(0.06, 0.01, 0.08),
     )
 

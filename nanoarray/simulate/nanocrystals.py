@@ -28,6 +28,10 @@ from nanoarray.simulate.nanocrystal_raster import polygon_coverage
 
 Profile = Literal["flat", "round", "edge"]
 
+# Drawing an outline costs more than painting it: beyond this many, a population of named outlines
+# repeats (turned, mirrored, scaled) those it has.
+_BANK = 24
+
 
 @dataclass(frozen=True)
 class Population:
@@ -237,16 +241,21 @@ def _draw_sprites(spec: FieldSpec, margin: int, rng: np.random.Generator) -> lis
     around = wide / (spec.height_px * spec.width_px)
     sprites = []
     for group, population in enumerate(spec.populations):
+        bank: list[outlines.Points] = []
         for _ in range(int(rng.poisson(population.count * around) if margin else population.count)):
-            sprites.append(_draw_sprite(population, group, spec.pixel_size_nm, rng))
+            sprites.append(_draw_sprite(population, group, spec.pixel_size_nm, bank, rng))
     return [sprites[k] for k in rng.permutation(len(sprites))]
 
 
 def _draw_sprite(
-    population: Population, group: int, pixel_size_nm: float, rng: np.random.Generator
+    population: Population,
+    group: int,
+    pixel_size_nm: float,
+    bank: list[outlines.Points],
+    rng: np.random.Generator,
 ) -> Sprite:
     diameter = population.diameter_nm / pixel_size_nm
-    diameter *= np.exp(population.diameter_sigma * rng.standard_normal())
+    diameter = max(diameter * np.exp(population.diameter_sigma * rng.standard_normal()), 2.0)
     aspect = population.axis_ratio * np.exp(population.axis_ratio_sigma * rng.standard_normal())
     aspect = max(aspect, 1 / aspect)
     p, d = float("nan"), -1
@@ -254,13 +263,18 @@ def _draw_sprite(
         p = float(population.p * np.exp(population.p_sigma * rng.standard_normal()))
         d = population.d
         points = outlines.equation1(p=p, d=d, axis_ratio=aspect, phase_rad=0.0)
-    else:
+    elif len(bank) < _BANK:
         points = outlines.OUTLINES[population.outline](aspect, rng)
+        bank.append(points)
+    else:
+        points = bank[int(rng.integers(0, _BANK))]
+        if rng.random() < 0.5:
+            points = points * [1.0, -1.0]
+    points = outlines.thinned(points, diameter)
     if population.roughness:
         points = _roughen(points, population.roughness, rng)
-    diameter = max(diameter, 2.0)
     return Sprite(
-        points=outlines.unit_diameter(outlines.thinned(points, diameter)) * diameter,
+        points=outlines.unit_diameter(points) * diameter,
         angle_deg=float(rng.uniform(0, 360)),
         group=group,
         p=p,
@@ -301,7 +315,7 @@ def _paint(
         if rows_in.stop <= rows_in.start or columns_in.stop <= columns_in.start:
             continue
         cover = polygon_coverage(y - top, x - left, height, width)
-        inside = np.pad(ndimage.distance_transform_edt(np.pad(cover >= 0.5, 1))[1:-1, 1:-1], 0)
+        inside = ndimage.distance_transform_edt(cover >= 0.5)
         crop = (
             slice(rows_in.start - top, rows_in.stop - top),
             slice(columns_in.start - left, columns_in.stop - left),
