@@ -6,7 +6,6 @@ measured are left out with their reason, and stay in the counts.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,8 +15,24 @@ import numpy.typing as npt
 import pandas as pd
 
 from nanoarray.errors import InputError
+from nanoarray.statistics.image_table import (
+    NO_PIXEL_SIZE,
+    NOT_OK,
+    NOT_USABLE,
+    REASONS,
+    ResampleUnit,
+    Units,
+    choose_units,
+    condition_label,
+    image_of_row,
+    image_table,
+    tag_codes,
+)
 
 __all__ = [
+    "NOT_OK",
+    "NOT_USABLE",
+    "NO_PIXEL_SIZE",
     "Cohort",
     "EdgeRule",
     "ResampleUnit",
@@ -29,24 +44,9 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float64]
 EdgeRule = Literal["weight", "exclude", "include"]
-ResampleUnit = Literal["auto", "sample", "image"]
-
-#: Why an image is left out, in the order in which it is looked at.
-NOT_OK, NOT_USABLE, NO_PIXEL_SIZE = "not readable", "not usable", "no pixel size"
-REASONS = (NOT_OK, NOT_USABLE, NO_PIXEL_SIZE)
 
 #: Columns of the sums of an image; w is the weight of a grain, A its area, d its diameter.
 SUMS = ("w", "wA", "wAA", "wd", "wdA", "wL", "count", "field", "chord", "chords")
-
-
-@dataclass(frozen=True)
-class Units:
-    """What is resampled or exchanged as a whole."""
-
-    kind: str  # "sample" or "image"
-    names: tuple[str, ...]
-    of_image: npt.NDArray[np.intp]  # unit of every image that counts
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -114,38 +114,11 @@ class Cohort:
 
     def tag_codes(self, names: Sequence[str]) -> npt.NDArray[np.intp]:
         """Rank of every image's value of each tag, (images, tags); missing values rank last."""
-        codes = [_codes(self.images[name]) for name in names]
-        return np.stack(codes, axis=1) if codes else np.zeros((len(self.images), 0), np.intp)
+        return tag_codes(self.images, names)
 
     def units(self, resample_unit: ResampleUnit, *, fall_back: bool) -> Units:
-        """Choose what is independent in this cohort: samples where they are known, or images.
-
-        With `fall_back`, ``"auto"`` takes the images of a single sample; otherwise a single sample
-        stays a single unit. Images of unknown sample count as one sample beside known ones.
-        """
-        used = self.images[self.used]
-        sample = used["sample"].to_numpy(str)
-        known = np.unique(sample[sample != ""])
-        kind: str = resample_unit
-        notes: list[str] = []
-        if resample_unit == "auto":
-            single = len(np.unique(sample)) < 2
-            kind = "image" if len(known) == 0 or (single and fall_back) else "sample"
-        if kind == "image" and len(known) == 0 and len(used):
-            notes.append("samples are unknown: images are taken as independent")
-        elif kind == "image" and len(known) == 1 and not (sample == "").any():
-            notes.append(
-                f"one sample ({known[0]}): the interval is about this sample, not the condition"
-            )
-        elif kind == "image" and len(used):
-            notes.append("images of one sample are taken as independent")
-        if kind == "sample" and len(known) and (sample == "").any():
-            notes.append(
-                f"{int((sample == '').sum())} images of unknown sample count as one sample"
-            )
-        values = sample if kind == "sample" else used["image"].to_numpy(str)
-        names, of_image = np.unique(values, return_inverse=True)
-        return Units(kind, tuple(names), of_image.astype(np.intp), tuple(notes))
+        """Choose what is independent in this cohort, see `image_table.choose_units`."""
+        return choose_units(self.images, self.used, resample_unit, fall_back=fall_back)
 
     def unit_sums(self, units: Units) -> FloatArray:
         """Sums over the grains of every unit, (units, len(SUMS))."""
@@ -177,8 +150,8 @@ def build_cohort(
     """
     if edge not in ("weight", "exclude", "include"):
         raise InputError(f"edge is {edge!r}: it must be 'weight', 'exclude' or 'include'")
-    table = _image_table(images, tags)
-    row = _image_of_grain(grains, images, table)
+    table = image_table(images, tags)
+    row = image_of_row(grains, images, table, what="grains")
     needed = ["area", *(["edge_weight"] if edge == "weight" else [])]
     needed += ["touches_edge"] if edge != "include" else []
     for name in needed:
@@ -234,71 +207,6 @@ def mean_sizes(sums: FloatArray) -> dict[str, FloatArray]:
         }
 
 
-def condition_label(tags: dict[str, Any]) -> str:
-    """Name a condition: ``"temperature=22, pressure unknown"``; without tags, ``"all"``."""
-    parts = [
-        f"{name} unknown" if _missing(value) else f"{name}={_short(value)}"
-        for name, value in tags.items()
-    ]
-    return ", ".join(parts) or "all"
-
-
-def _image_table(images: pd.DataFrame, tags: Sequence[str]) -> pd.DataFrame:
-    """One row per image in the order of their names: image, sample, tags, left_out."""
-    frame = images.reset_index() if "image" not in images and images.index.name else images
-    if "image" not in frame:
-        raise InputError("the images have no column or index named 'image': it identifies them")
-    for tag in tags:
-        if tag not in frame:
-            near = difflib.get_close_matches(tag, map(str, frame.columns), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "add it to the tags"
-            raise InputError(f"the images have no tag {tag!r}; {hint}")
-    name = frame["image"].astype(str)
-    if name.duplicated().any():
-        raise InputError(f"image {name[name.duplicated()].iloc[0]!r} occurs twice: ids are unique")
-    out = frame[list(dict.fromkeys(tag for tag in tags if tag not in ("image", "sample")))].copy()
-    out["image"] = name
-    sample = frame["sample"] if "sample" in frame else pd.Series("", index=frame.index)
-    out["sample"] = ["" if _missing(value) else _short(value) for value in sample]
-    left_out = np.full(len(frame), "", object)
-    if "pixel_size" in frame:
-        numbers = pd.to_numeric(frame["pixel_size"], errors="coerce")
-        size = numbers.to_numpy(np.float64, na_value=np.nan)
-        left_out[~(size > 0)] = NO_PIXEL_SIZE
-    for column, reason in (("usable", NOT_USABLE), ("ok", NOT_OK)):
-        if column in frame:
-            good = [not _missing(value) and bool(value) for value in frame[column]]
-            left_out[~np.array(good, bool)] = reason
-    out["left_out"] = left_out
-    return out.sort_values("image").reset_index(drop=True)
-
-
-def _image_of_grain(
-    grains: pd.DataFrame, images: pd.DataFrame, table: pd.DataFrame
-) -> npt.NDArray[np.intp]:
-    """Row in `table` of the image of every grain."""
-    if "image" in grains:
-        name = grains["image"].astype(str)
-    elif "image_index" in grains:
-        ids = images["image"] if "image" in images else images.index.to_series()
-        index = grains["image_index"].to_numpy(np.int64)
-        if len(index) and (index.min() < 0 or index.max() >= len(ids)):
-            raise InputError(
-                f"image_index reaches {index.max()}, but there are {len(ids)} images: "
-                "pass the whole table of images"
-            )
-        name = ids.astype(str).iloc[index]
-    else:
-        raise InputError("the grains have neither a column 'image' nor 'image_index'")
-    row = pd.Index(table["image"]).get_indexer(pd.Index(name))
-    if (row < 0).any():
-        raise InputError(
-            f"grains belong to the image {name.iloc[int(np.argmin(row))]!r}, "
-            "which is not in the table of images"
-        )
-    return row
-
-
 def _image_sums(
     grains: pd.DataFrame,
     row: npt.NDArray[np.intp],
@@ -345,27 +253,3 @@ def _label(grains: pd.DataFrame) -> npt.NDArray[Any]:
 
 def _count(row: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.int64]:
     return np.bincount(row, minlength=count).astype(np.int64)
-
-
-def _codes(values: pd.Series) -> npt.NDArray[np.intp]:
-    """Ranks of the values of a tag: numbers before text, missing last."""
-    distinct = {_key(value): value for value in values}
-    known = sorted((key for key in distinct if key[0] < 2), key=lambda key: key)
-    rank = {key: position for position, key in enumerate(known)}
-    return np.array([rank.get(_key(value), len(known)) for value in values], np.intp)
-
-
-def _key(value: object) -> tuple[int, float, str]:
-    if _missing(value):
-        return (2, 0.0, "")
-    if isinstance(value, (int, float, np.integer, np.floating, bool, np.bool_)):
-        return (0, float(value), "")
-    return (1, 0.0, str(value))
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or value == "" or value != value
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)

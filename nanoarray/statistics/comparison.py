@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from nanoarray.errors import InputError
 from nanoarray.statistics.cohort import (
@@ -28,12 +27,12 @@ from nanoarray.statistics.cohort import (
 )
 from nanoarray.statistics.resampling import (
     bootstrap_counts,
-    bootstrap_standard_error,
     check_resampling,
     condition_rng,
     holm,
     no_test_reason,
     permutation_test,
+    welch_reach,
 )
 
 __all__ = ["compare_conditions"]
@@ -185,13 +184,13 @@ def _compare(
         "value_a": value_a,
         "value_b": value_b,
     }
-    reach = _welch_reach(drawn, counts, interval=interval)
+    reach = welch_reach(drawn, counts, interval=interval)
     row["difference"] = value_b - value_a
     row |= {
         "difference_low": row["difference"] - reach,
         "difference_high": row["difference"] + reach,
     }
-    factor = math.exp(_welch_reach([np.log(values) for values in drawn], counts, interval=interval))
+    factor = math.exp(welch_reach([np.log(values) for values in drawn], counts, interval=interval))
     row["ratio"] = value_b / value_a
     row |= {"ratio_low": row["ratio"] / factor, "ratio_high": row["ratio"] * factor}
     result = permutation_test(
@@ -215,19 +214,3 @@ def _compare(
         notes.append(f"sample {shared[0] or 'unknown'} is in both conditions, taken as two")
     row["notes"] = "; ".join(dict.fromkeys(note for note in notes if note))
     return row
-
-
-def _welch_reach(drawn: list[FloatArray], counts: list[int], *, interval: float) -> float:
-    """Half width of the interval of a difference of two independent estimates."""
-    variance = [
-        bootstrap_standard_error(values, units=count) ** 2
-        for values, count in zip(drawn, counts, strict=True)
-    ]
-    if not np.isfinite(variance).all():
-        return math.nan
-    total = sum(variance)
-    if total == 0:
-        return 0.0
-    # Welch & Satterthwaite
-    freedom = total**2 / sum(v**2 / (n - 1) for v, n in zip(variance, counts, strict=True))
-    return float(stats.t.ppf((1 + interval) / 2, freedom) * math.sqrt(total))

@@ -1,14 +1,14 @@
 """Intervals and tests that treat whole images or samples as the independent observations.
 
-Grains of one image, and images of one sample, resemble each other. So nothing here resamples or
-exchanges grains: the unit is an image or a sample with everything that was measured in it.
+Particles of one image, and images of one sample, resemble each other. So nothing here resamples or
+exchanges particles: the unit is an image or a sample with everything that was measured in it.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any, Literal, NamedTuple
 
@@ -26,15 +26,17 @@ __all__ = [
     "bootstrap_standard_error",
     "check_resampling",
     "condition_rng",
+    "exchange_test",
     "holm",
     "no_test_reason",
     "permutation_test",
+    "welch_reach",
 ]
 
 FloatArray = npt.NDArray[np.float64]
 IntervalMethod = Literal["t", "percentile", "bca"]
 
-#: Of the resamples, how many may have no value (no grain drawn) before there is no interval.
+#: Of the resamples, how many may have no value (no particle drawn) before there is no interval.
 _MAX_UNDEFINED = 0.05
 
 #: Arrangements times units that are worked on at once, which bounds memory to some 100 MB.
@@ -48,6 +50,7 @@ class PermutationResult(NamedTuple):
     smallest_p: float  # that the design and these values could have given
     arrangements: float
     exact: bool
+    exchanged_high: float = math.nan  # quantile 1 - alpha of the statistic over the arrangements
 
 
 def check_resampling(*, interval: float, resamples: int, permutations: int = 9999) -> None:
@@ -176,6 +179,48 @@ def permutation_test(
     order = np.lexsort((response, level, strata))  # the order of the units must not matter
     response, level = response[order], level[order]
     _, strata = np.unique(strata[order], return_inverse=True)
+    return exchange_test(
+        lambda levels: _studentized_slope(response, levels, strata),
+        level,
+        strata=strata,
+        permutations=permutations,
+        rng=rng,
+        alpha=alpha,
+    )
+
+
+def exchange_test(
+    statistic: Callable[[FloatArray], FloatArray],
+    level: FloatArray,
+    *,
+    strata: npt.NDArray[np.intp] | None = None,
+    permutations: int,
+    rng: np.random.Generator,
+    alpha: float,
+) -> PermutationResult:
+    """Permutation test of any statistic of which units have which level.
+
+    Parameters
+    ----------
+    statistic
+        Takes (r, units) levels, a row per arrangement, and returns (r,) values, larger where units
+        of different levels differ more. Where arrangements are drawn they depend on the order of
+        the units, which is the caller's to make the same always.
+    level
+        (units,) the levels as they are.
+    strata
+        (units,) levels are exchanged only within a stratum: codes from 0, sorted; None: one.
+    permutations
+        Largest number of arrangements: all are enumerated where there are no more (an exact test),
+        otherwise that many are drawn and the observed one is counted among them.
+    alpha
+        Level of the test: where even the most extreme arrangement has a larger p, there is no test.
+
+    Returns
+    -------
+    PermutationResult
+    """
+    strata = np.zeros(len(level), np.intp) if strata is None else strata
     blocks = [np.flatnonzero(strata == code) for code in np.unique(strata)]
     arrangements = math.prod(_arrangement_count(level[block]) for block in blocks)
     if arrangements < 2:
@@ -184,17 +229,48 @@ def permutation_test(
     if exact:
         parts = [list(_distinct_permutations(level[block])) for block in blocks]
         levels = np.array([np.concatenate(choice) for choice in product(*parts)])
-        statistic = _studentized_slope(response, levels, strata)
+        values = statistic(levels)
     else:
-        statistic = _drawn_statistics(response, level, strata, permutations=permutations, rng=rng)
-    observed = _studentized_slope(response, level[None], strata)[0]
-    at_least = statistic >= observed * (1 - 1e-9)
+        values = _drawn_statistics(statistic, level, strata, permutations=permutations, rng=rng)
+    observed = statistic(level[None])[0]
+    at_least = values >= observed * (1 - 1e-9)
+    high = float(np.quantile(values, 1 - alpha))
     if not exact:
         p_value = (1 + int(at_least.sum())) / (permutations + 1)
-        return PermutationResult(p_value, 1 / (permutations + 1), float(arrangements), False)
-    smallest = float((statistic >= statistic.max() * (1 - 1e-9)).mean())
+        return PermutationResult(p_value, 1 / (permutations + 1), float(arrangements), False, high)
+    smallest = float((values >= values.max() * (1 - 1e-9)).mean())
     p_value = float(at_least.mean()) if smallest <= alpha else math.nan
-    return PermutationResult(p_value, smallest, float(arrangements), True)
+    return PermutationResult(p_value, smallest, float(arrangements), True, high)
+
+
+def welch_reach(drawn: list[FloatArray], counts: list[int], *, interval: float) -> float:
+    """Half width of the interval of a difference of two independent estimates.
+
+    Parameters
+    ----------
+    drawn
+        (resamples,) resampled values of each of the two.
+    counts
+        Numbers of units that were resampled.
+    interval
+        Confidence, such as 0.95.
+
+    Returns
+    -------
+    Student's t for the degrees of freedom of Welch and Satterthwaite, by the standard error; NaN
+    where one of the two has fewer than two units.
+    """
+    variance = [
+        bootstrap_standard_error(values, units=count) ** 2
+        for values, count in zip(drawn, counts, strict=True)
+    ]
+    if not np.isfinite(variance).all():
+        return math.nan
+    total = sum(variance)
+    if total == 0:
+        return 0.0
+    freedom = total**2 / sum(v**2 / (n - 1) for v, n in zip(variance, counts, strict=True))
+    return float(stats.t.ppf((1 + interval) / 2, freedom) * math.sqrt(total))
 
 
 def no_test_reason(result: PermutationResult, *, alpha: float) -> str:
@@ -241,7 +317,7 @@ def _bca_tails(
 
 
 def _drawn_statistics(
-    response: FloatArray,
+    statistic: Callable[[FloatArray], FloatArray],
     level: FloatArray,
     strata: npt.NDArray[np.intp],
     *,
@@ -253,7 +329,7 @@ def _drawn_statistics(
     parts = []
     for start in range(0, permutations, rows):
         keys = rng.random((min(rows, permutations - start), len(level))) + strata
-        parts.append(_studentized_slope(response, level[np.argsort(keys, axis=1)], strata))
+        parts.append(statistic(level[np.argsort(keys, axis=1)]))
     return np.concatenate(parts)
 
 
