@@ -77,11 +77,11 @@ def _warn(
 ) -> None:
     """Warnings as one line, without the place in the code."""
     del category, filename, lineno, file, line
-    print(f"nanoarray: warning: {message}", file=sys.stderr)  # noqa: T201
+    print(f"nanoarray: warning: {_printable(str(message))}", file=sys.stderr)  # noqa: T201
 
 
 def _fail(message: str, status: int) -> None:
-    print("nanoarray: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
+    print("nanoarray: " + _printable(" ".join(message.split())), file=sys.stderr)  # noqa: T201
     raise SystemExit(status)
 
 
@@ -324,7 +324,12 @@ def report(
 
 
 def _say(text: str) -> None:
-    typer.echo(text)
+    typer.echo(_printable(text))
+
+
+def _printable(text: str) -> str:
+    """Text without what could steer a terminal: file names come from strangers."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _size(size: int) -> str:

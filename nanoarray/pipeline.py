@@ -181,6 +181,7 @@ def run(
     url = store.as_url(store_url)
     plan = load_pipeline(pipeline, overrides)
     store.check_store(url)
+    _check_images(url)
     with open_executor(workers=workers, scheduler=scheduler) as executor:
         if on_start is not None:
             on_start(plan, executor)
@@ -195,6 +196,16 @@ def run(
             )
             for stage, parameters in plan.stages
         ]
+
+
+def _check_images(url: str) -> None:
+    """Refuse a store of which no image can be read: every stage would say something else."""
+    if "images" not in store.group_names(url):
+        return  # the first stage says what to do
+    columns = store.read_columns(url, "images", "image", ("image", "ok", "problem"))
+    if not columns["ok"].any():
+        example = f": {columns['image'][0]}: {columns['problem'][0]}" if columns["ok"].size else ""
+        raise InputError(f"none of the {columns['ok'].size} images of {url} could be read{example}")
 
 
 def _stage(path: Path, key: str) -> Stage:

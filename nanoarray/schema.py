@@ -60,6 +60,27 @@ def _v(dims: str, dtype: str, units: str, long_name: str, **more: Any) -> Variab
 _PROBLEM = _v("image", "str", "1", 'why the image has no result here; "" where it has one')
 _TILE = "image tile_y tile_x"
 
+
+def _crystal_lengths() -> dict[str, Variable]:
+    """Lengths and areas of crystals, in nanometres and in pixels of the image."""
+    meanings = {
+        "area": "area of the crystal",
+        "equivalent_diameter": "diameter of a circle of equal area",
+        "axis_major": "major axis of the ellipse of equal moments",
+        "axis_minor": "minor axis of the ellipse of equal moments",
+        "perimeter": "length of the outline",
+        "perimeter_old": "length of the chain of boundary pixels",
+        "convex_area": "area of the convex hull",
+        "filled_area": "area with holes filled",
+        "feret_max": "longest distance between parallel tangents",
+        "feret_min": "least distance between parallel tangents",
+    }
+    power = {name: "2" if name.endswith("area") else "" for name in meanings}
+    nm = {n: _v("crystal", "float64", f"nm{power[n]}", text) for n, text in meanings.items()}
+    px = {f"{n}_px": _v("crystal", "float64", f"px{power[n]}", t) for n, t in meanings.items()}
+    return nm | px
+
+
 #: group -> variable -> what it is.
 GROUPS: dict[str, dict[str, Variable]] = {
     "images": {
@@ -198,6 +219,74 @@ GROUPS: dict[str, dict[str, Variable]] = {
         ),
     },
     "grain_statistics": {},
+    "crystal_maps": {
+        "crystal": _v("image y x", "int32", "1", "crystal id within the image, 0 none", fill=0),
+        "rejected_object": _v(
+            "image y x",
+            "int32",
+            "1",
+            "id of an object that is no crystal, after the crystals'",
+            fill=0,
+        ),
+        "crystal_count": _v("image", "int32", "1", "number of crystals", fill=0),
+        "rejected_count": _v("image", "int32", "1", "number of rejected objects", fill=0),
+        "rejected_reasons": _v("image", "str", "1", "why each object was rejected, a JSON list"),
+        "polarity": _v("image", "str", "1", "crystals are dark or bright on their background"),
+        "crystal_fraction": _v("image", "float32", "1", "share of the image that is crystal"),
+        "problem": _PROBLEM,
+    },
+    "crystals": {
+        "image_index": _v("crystal", "int32", "1", "position of the image along image"),
+        "label": _v("crystal", "int32", "1", "crystal id within the image"),
+        "rejected": _v("crystal", "str", "1", 'why the object is no crystal; "" for a crystal'),
+        "touches_edge": _v("crystal", "bool", "1", "cut by the edge of the image"),
+        "edge_weight": _v("crystal", "float64", "1", "Miles-Lantuejoul weight, 0 at the edge"),
+        **_crystal_lengths(),
+        "aspect_ratio": _v("crystal", "float64", "1", "major over minor axis"),
+        "eccentricity": _v("crystal", "float64", "1", "eccentricity of the ellipse of moments"),
+        "circularity": _v("crystal", "float64", "1", "4 pi area over perimeter squared"),
+        "solidity": _v("crystal", "float64", "1", "area over convex area"),
+        "extent": _v("crystal", "float64", "1", "area over area of the bounding box"),
+        "orientation": _v("crystal", "float64", "deg", "direction of the major axis, ccw from +x"),
+        "euler_number": _v("crystal", "int32", "1", "parts minus holes"),
+        "feret_max_angle": _v("crystal", "float64", "deg", "direction of the longest diameter"),
+        "feret_min_angle": _v("crystal", "float64", "deg", "direction of the least diameter"),
+        "intensity_mean": _v("crystal", "float64", "1", "mean grey value"),
+        "intensity_std": _v("crystal", "float64", "1", "standard deviation of the grey values"),
+        "intensity_min": _v("crystal", "float64", "1", "least grey value"),
+        "intensity_max": _v("crystal", "float64", "1", "largest grey value"),
+        "contrast": _v("crystal", "float64", "1", "to the ring around, positive where darker"),
+        "centroid_y": _v("crystal", "float64", "px", "row of the centroid in the image"),
+        "centroid_x": _v("crystal", "float64", "px", "column of the centroid in the image"),
+        "bbox": _v("crystal corner", "int32", "px", "first row and column, row and column after"),
+        "outline": _v("crystal point axis", "float32", "px", "points (y, x) along the outline"),
+        "hull": _v("crystal point axis", "float32", "px", "points (y, x) along the convex hull"),
+        "extrema": _v("crystal extremum axis", "float32", "px", "extreme corners (y, x)"),
+        "feret_max_ends": _v("crystal end axis", "float32", "px", "ends of the longest diameter"),
+        "feret_min_ends": _v("crystal end axis", "float32", "px", "ends of the least diameter"),
+        "crop": _v("crystal crop_y crop_x", "any", "1", "grey values around the crystal", fill=0),
+        "crop_mask": _v("crystal crop_y crop_x", "bool", "1", "the crystal in its crop"),
+        "crop_scale": _v("crystal", "float64", "px", "pixels of the image per pixel of the crop"),
+        "crop_origin_y": _v("crystal", "float64", "px", "image row of the first crop pixel"),
+        "crop_origin_x": _v("crystal", "float64", "px", "image column of the first crop pixel"),
+    },
+    "shapes": {
+        "p": _v("crystal", "float64", "1", "exponent of the shape (equation 1)"),
+        "d": _v("crystal", "int32", "1", "number of lobes of the shape (equation 1)"),
+        "axis_ratio": _v("crystal", "float64", "1", "axis ratio L of the shape, at least 1"),
+        "phase": _v("crystal", "float64", "deg", "phase phi of the shape (equation 1)"),
+        "d_confidence": _v("crystal", "float64", "1", "probability of d by the network"),
+        "jaccard": _v("crystal", "float64", "1", "overlap of the crystal and its shape"),
+        "jaccard_network": _v("crystal", "float64", "1", "the same before refinement"),
+    },
+    "shape_groups": {
+        "shape_group": _v("crystal", "int32", "1", "shape group, 1 the largest; -1 none"),
+    },
+    "classes": {
+        "predicted_group": _v("crystal", "int32", "1", "class by the classifier; -1 none"),
+        "confusion": _v("true predicted", "int64", "1", "held-out crystals by class", fill=0),
+    },
+    "crystal_statistics": {},
 }
 
 

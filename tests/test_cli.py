@@ -70,7 +70,7 @@ def test_some_images_failed(cli, folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ingest", "IN/nothing*.tif", "STORE"], "matches no .tif"),
+        (["ingest", "IN/nothing*.tif", "STORE"], "matches no micrograph"),
         (["ingest", "absent", "STORE"], "does not exist"),
         (["ingest", "IN"], "SOURCE... and STORE"),
         (["ingest", "IN", "STORE", "--pattern", "{a}_{b}_{c}"], "matches none of 2"),
@@ -178,3 +178,26 @@ def test_a_device_that_is_not_there_leaves_the_store_alone(cli, folder, tmp_path
     assert status == 2
     assert "cuda" in err
     assert cli("status", store, "--json")[1] == before
+
+
+def test_nothing_readable_and_names_that_steer_a_terminal(cli, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a\x1b[31mb.tif").write_bytes(b"junk")
+    status, out, _ = cli("ingest", tmp_path / "in", tmp_path / "s.zarr")
+    assert status == 3
+    assert "\x1b" not in out
+    assert "a\\x1b[31mb: not a TIFF" in out
+    status, _, err = cli("run", "superlattice", tmp_path / "s.zarr")
+    assert status == 2
+    assert "none of the 1 images" in err
+    assert "not a TIFF" in err
+    assert "\x1b" not in err
+
+
+def test_a_formula_in_a_tag_is_defused_in_csv(cli, folder, tmp_path):
+    tags = tmp_path / "tags.csv"
+    tags.write_text("image,sample\nS0 20degC,=1+2\nS1 21degC,plain\n")
+    assert cli("ingest", folder, tmp_path / "s.zarr", "--tags", tags)[0] == 0
+    assert cli("table", tmp_path / "s.zarr", "images", "--out", tmp_path / "i.csv")[0] == 0
+    assert "'=1+2" in (tmp_path / "i.csv").read_text()
+    assert ",plain" in (tmp_path / "i.csv").read_text()

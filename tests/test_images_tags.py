@@ -230,7 +230,7 @@ class TestPattern:
 
     @given(
         st.text("abc123-", min_size=1, max_size=8),
-        st.floats(-500, 500).map(lambda value: round(value, 3)),
+        st.floats(-273, 500).map(lambda value: round(value, 3)),
         st.integers(0, 999),
     )
     def test_round_trip(self, sample, temperature, number):
@@ -356,3 +356,29 @@ def test_a_thousand_or_a_decimal_comma_is_refused(tmp_path):
 def test_pattern_with_a_unit_of_something_else_is_refused():
     with pytest.raises(InputError, match="gives pressure in 'degC'"):
         parse_pattern("{sample} {pressure:g}degC", "S1 22degC")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("image,temperature_K\na,-5\n", r"'a': temperature is -278.15 degC, expected -273.15 to"),
+        ("image,pixel_size_nm\na,1e300\n", "pixel_size is 1e"),
+        ("image,pressure_MPa\na,-1\n", "pressure is -1 MPa"),
+        ("image,temperature_degc\na,22\n", "'degc' is not a unit: did you mean 'degC'"),
+        ("image,pressure_mpa\na,22\n", "did you mean 'MPa'"),
+    ],
+)
+def test_impossible_values_and_units(tmp_path, content, reason):
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=reason):
+        read_tags_csv(path)
+
+
+def test_impossible_value_of_a_pattern():
+    with pytest.raises(InputError, match="temperature is -300 degC"):
+        parse_pattern("{sample} {temperature:g}degC", "S1 -300degC")
+    assert parse_pattern("{sample} {temperature:g}degC", "S1 -196degC") == {
+        "sample": "S1",
+        "temperature": -196.0,
+    }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -50,3 +53,33 @@ def nearest(name: str, valid: list[str]) -> str:
     """The valid name that was probably meant, as a question; "" where none is near."""
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def existing_path(path: str) -> str:
+    """The path, for a parameter that names a file or folder.
+
+    Raises
+    ------
+    ValueError
+        When nothing is there.
+    """
+    if not os.path.exists(path):
+        raise ValueError(f"there is no file or folder at {path}")
+    return path
+
+
+def content_digest(path: str | os.PathLike[str] | None) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files, as 16 digits.
+
+    A parameter that names a file stands for its content: a stage whose result depends on it has
+    this among its parameters. "" for no path.
+    """
+    if path is None:
+        return ""
+    root = Path(path)
+    sha = hashlib.sha256()
+    for file in sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]:
+        sha.update(file.relative_to(root).as_posix().encode() + b"\0")
+        with file.open("rb") as content:
+            sha.update(hashlib.file_digest(content, "sha256").digest())
+    return sha.hexdigest()[:16]

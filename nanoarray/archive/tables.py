@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -91,7 +92,8 @@ def join_tags(rows: xr.Dataset, images: xr.Dataset, dim: str) -> xr.Dataset:
 def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:
     """Write the one-dimensional variables of a table as CSV or Parquet; gives the row count.
 
-    Units go into the column metadata of Parquet and, in CSV, into the names (``area_um2``).
+    Units go into the column metadata of Parquet and, in CSV, into the names (``area_um2``). A text
+    that a spreadsheet would run as a formula gets an apostrophe before it in CSV.
 
     Raises
     ------
@@ -110,6 +112,8 @@ def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:
     try:
         if target.suffix == ".csv":
             plain = {n: n if u == "1" else f"{n}_{u}" for n, u in units.items()}
+            texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+            frame[texts] = frame[texts].map(_defused)
             frame.rename(columns=plain).to_csv(partial, index=False)
         else:
             import pyarrow as pa
@@ -123,6 +127,11 @@ def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return len(frame)
+
+
+def _defused(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) else cell
 
 
 def image_columns(ds: xr.Dataset) -> dict[str, np.ndarray]:

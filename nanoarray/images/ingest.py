@@ -31,6 +31,7 @@ from nanoarray.images.rows import (
 )
 from nanoarray.images.scan import ScannedImage, image_ids, other_files, scan
 from nanoarray.images.tags import merge_tags, read_tags_csv, settle_copies
+from nanoarray.images.units import check_possible
 
 KERNEL_VERSION = 1
 #: Images per block: large enough that a task is not overhead, small enough to share a few images.
@@ -133,6 +134,8 @@ def ingest(
     url = store.as_url(store_url)
     if pixel_size_nm is not None and not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
         raise InputError(f"pixel size {pixel_size_nm} nm: expected a positive number")
+    if pixel_size_nm is not None:
+        check_possible(pixel_size_nm, tag="pixel_size", where="--pixel-size")
     table, units = read_tags_csv(tags) if tags is not None else (None, {})
     wanted = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     files = image_ids(wanted, url)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nanoarray import schema
 from nanoarray.errors import InputError
-from nanoarray.images.units import CANONICAL_UNITS, COMMON_UNITS, convert, fits
+from nanoarray.images.units import CANONICAL_UNITS, COMMON_UNITS, check_possible, convert, fits
 
 Tag = float | int | str
 
@@ -84,12 +84,12 @@ def parse_pattern(pattern: str, stem: str) -> dict[str, Tag] | None:
     tags: dict[str, Tag] = {}
     for tag, kind in compiled.kinds.items():
         text = match[tag]
-        if kind in "gf" and kind:
-            tags[tag] = convert(float(text), tag=tag, unit=compiled.units.get(tag, ""))
-        elif kind == "d" and tag not in CANONICAL_UNITS:
+        if kind == "d" and tag not in CANONICAL_UNITS:
             tags[tag] = int(text)
-        elif kind == "d":
-            tags[tag] = convert(float(text), tag=tag, unit=compiled.units.get(tag, ""))
+        elif kind in ("g", "f", "d"):
+            value = convert(float(text), tag=tag, unit=compiled.units.get(tag, ""))
+            check_possible(value, tag=tag, where=f"pattern '{pattern}', file '{stem}'")
+            tags[tag] = value
         elif tag in CANONICAL_UNITS:
             raise InputError(f"pattern '{pattern}': '{tag}' is a number; write it {{{tag}:g}}")
         else:

@@ -15,7 +15,14 @@ import pandas as pd
 from nanoarray.errors import InputError
 from nanoarray.images.pattern import RESERVED, Tag, parse_pattern, pattern_units
 from nanoarray.images.read import Micrograph
-from nanoarray.images.units import CANONICAL_UNITS, convert, parse_quantity, split_unit, to_name
+from nanoarray.images.units import (
+    CANONICAL_UNITS,
+    check_possible,
+    convert,
+    parse_quantity,
+    split_unit,
+    to_name,
+)
 
 __all__ = [
     "Disagreement",
@@ -374,7 +381,9 @@ def _column(cells: list[str], *, tag: str, unit: str, keys: list[str], path: obj
         if quantity is None:
             raise InputError(f"tags table '{path}': {tag} of '{key}' is '{cell}', not a number")
         number, own_unit = quantity
-        values.append(convert(number, tag=tag, unit=own_unit or unit))
+        value = convert(number, tag=tag, unit=own_unit or unit)
+        check_possible(value, tag=tag, where=f"tags table '{path}', '{key}'")
+        values.append(value)
     return values
 
 

@@ -23,6 +23,22 @@ CANONICAL_UNITS = {
     "magnification": "1",
 }
 
+#: Least and largest possible value of each known tag, in its canonical unit. The upper ends are
+#: far beyond any instrument or furnace; they catch a number in another unit or column.
+POSSIBLE = {
+    "temperature": (-273.15, 1e4),
+    "pressure": (0.0, 1e6),
+    "pixel_size": (1e-6, 1e7),
+    "pixel_size_y": (1e-6, 1e7),
+    "voltage": (0.0, 1e4),
+    "current": (0.0, 1e12),
+    "tilt": (-360.0, 360.0),
+    "working_distance": (-1e3, 1e4),
+    "hfw": (0.0, 1e7),
+    "dwell": (0.0, 1e9),
+    "magnification": (0.0, 1e9),
+}
+
 # A column such as `section_a` or `run_id` must not become "are" or a unit at all, so for tags
 # that are not known above only these spellings, on numeric columns, are taken for a unit.
 COMMON_UNITS = frozenset(
@@ -33,6 +49,7 @@ COMMON_UNITS = frozenset(
     | {"g", "mg", "ug", "kg", "L", "mL", "uL", "M", "mM", "uM", "nM", "mg_per_mL"}
 )
 _SPELLINGS = {"°C": "degC", "℃": "degC", "°F": "degF", "°": "deg", "%": "percent", "µm": "um"}
+_OTHER_CASE = {unit.lower(): unit for unit in sorted(COMMON_UNITS)}
 _TEMPERATURES = {"C": "degC", "F": "degF"}  # to pint C is the coulomb and F the farad
 
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*")
@@ -63,6 +80,9 @@ def split_unit(column: str) -> tuple[str, str]:
         prefix = f"{known}_"
         if text.lower().replace(" ", "_").startswith(prefix):
             unit = _spell(text[len(prefix) :])
+            meant = _OTHER_CASE.get(unit.lower(), "")
+            if meant and not fits(known, unit) and fits(known, meant):
+                raise InputError(f"'{column}': '{unit}' is not a unit: did you mean '{meant}'?")
             if known == "magnification" or not is_unit(unit):
                 break  # such as `temperature_program` or `voltage_source`
             _check_unit(known, unit, column)
@@ -106,6 +126,25 @@ def convert(value: float, *, tag: str, unit: str) -> float:
     converted = float(_registry().Quantity(value, _pint_name(unit)).to(canonical).magnitude)
     # 300 K must be the same condition as 26.85 degC, not 26.850000000000023.
     return float(f"{converted:.12g}")
+
+
+def check_possible(value: float, *, tag: str, where: str) -> None:
+    """Refuse a value that a known tag cannot have.
+
+    Raises
+    ------
+    InputError
+        Naming the value, the limit and ``where`` it stands.
+    """
+    if tag not in POSSIBLE or math.isnan(value):
+        return
+    low, high = POSSIBLE[tag]
+    if not low <= value <= high:
+        unit = CANONICAL_UNITS[tag].removesuffix("1")
+        raise InputError(
+            f"{where}: {tag} is {value:g} {unit}".rstrip()
+            + f", expected {low:g} to {high:g}: check the number and its unit"
+        )
 
 
 def fits(tag: str, unit: str) -> bool:

@@ -80,6 +80,8 @@ def prepare_image(pixels: npt.NDArray[Any], parameters: PreparedParameters) -> d
 def unusable(defect_fraction: float, sharpness: float, parameters: PreparedParameters) -> str:
     """Why an image should not be measured; "" where it can be."""
     limit = parameters.min_sharpness
+    if defect_fraction > 0.99:
+        return "no field with the contrast of a lattice (a flat, binary or very small image?)"
     if defect_fraction > parameters.max_defect_fraction:
         most = parameters.max_defect_fraction
         return f"{defect_fraction:.0%} of the image is defect (limit {most:.0%})"

@@ -84,6 +84,9 @@ def summarize(
         "resample_unit": parameters.resample_unit,
     }
     by = list(parameters.by)
+    twice = [tag for tag in by if by.count(tag) > 1]
+    if twice:
+        raise InputError(f"grain_statistics.by names the tag {twice[0]!r} twice")
     missing = [tag for tag in by if tag not in images]
     if missing:
         raise InputError(
