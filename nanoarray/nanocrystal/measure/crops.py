@@ -22,9 +22,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from nanoarray.errors import InputError
+from nanoarray.nanocrystal.measure.outline import fill_holes
 from nanoarray.nanocrystal.measure.regions import find_regions
 
-__all__ = ["CROP_MARGIN", "CROP_SIZE", "Crops", "cut_crops", "place_crop"]
+__all__ = ["CROP_MARGIN", "CROP_SIZE", "Crops", "cut_crops", "filled_masks", "place_crop"]
 
 #: Side of a crop [crop pixels].
 CROP_SIZE = 64
@@ -124,6 +125,24 @@ def cut_crops(
     return Crops(label=regions.label, pixels=crops, mask=masks, scale=scale, origin=origin)
 
 
+def filled_masks(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Masks of crops with their holes filled (MATLAB's FilledImage).
+
+    Parameters
+    ----------
+    masks
+        (n, size, size) as `cut_crops` returns them.
+
+    Returns
+    -------
+    (n, size, size) True also where 4-connected background does not reach the edge of the crop.
+    """
+    padded = np.pad(masks.astype(np.uint8), ((0, 0), (1, 1), (1, 1)))
+    for mask in padded:
+        fill_holes(mask)
+    return padded[:, 1:-1, 1:-1].astype(np.bool_)
+
+
 @overload
 def place_crop(
     crop: NDArray[np.bool_],
@@ -150,9 +169,9 @@ def place_crop(
     """Put a crop or its mask back where it was in the image.
 
     A mask whose scale is at most 1 comes back pixel for pixel. Above 1 the crop has fewer pixels
-    than the crystal and its boundary is rounded: at 64 px, discs and ellipses of 60 to 600 px come
-    back with a Jaccard index of 0.96 (axis ratio 0.3) to 0.99 (discs), and their centroid within a
-    quarter of a crop pixel.
+    than the crystal and its boundary is rounded: at 64 px, discs, ellipses, rectangles, triangles
+    and stars of 54 to 400 px come back with a Jaccard index of 0.96 to 1.00 (0.98 in the mean),
+    their area within 1 % and their centroid within 0.3 crop pixels.
 
     Parameters
     ----------
