@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from nanoarray.errors import InputError
 
 
-class Regions(NamedTuple):
+@dataclass(frozen=True)
+class Regions:
     """Labels in ascending order, and where they are."""
 
     #: (n,) the labels.
