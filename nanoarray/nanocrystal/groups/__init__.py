@@ -1,1 +1,1 @@
-"""Groups of crystals by features and shape."""
+"""Unsupervised groups of crystals by their features and shape parameters."""

@@ -1,0 +1,447 @@
+"""Shape groups of crystals: fitted to a table, and given to the crystals of another.
+
+A model is a plain dictionary of arrays and short strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nanoarray.errors import InputError
+from nanoarray.nanocrystal.groups.columns import (
+    DATASETS,
+    FEATURES,
+    SHAPE_PARAMETERS,
+    Dataset,
+    Standardized,
+    Table,
+    dataset_columns,
+    explained_variance,
+    read_columns,
+    standardize,
+)
+from nanoarray.nanocrystal.groups.compare import (
+    Candidate,
+    Sample,
+    compare_methods,
+    count_nested,
+    divide,
+    take_sample,
+)
+from nanoarray.nanocrystal.groups.methods import (
+    METHODS,
+    Linkage,
+    Method,
+    Parts,
+    assign,
+    fit_k_means,
+    fit_mixture,
+)
+from nanoarray.nanocrystal.groups.null import SingleGroupTest, single_group_test
+
+Floats = npt.NDArray[np.float64]
+Model = dict[str, npt.NDArray[Any]]
+
+#: Written into every model; another one is refused.
+MODEL_VERSION: Final = 1
+#: Below this many crystals groups are not looked for.
+MIN_CRYSTALS: Final = 10
+
+
+@dataclass(frozen=True)
+class GroupFit:
+    """Groups of the crystals of a table, and how they were found.
+
+    Attributes
+    ----------
+    groups
+        (n,) int32, 1.. by size, the largest first; -1 where a value is missing.
+    model
+        For `predict_groups`.
+    n_groups
+        How many.
+    comparison
+        Every method on every dataset that the table has the columns of.
+    numbers
+        (g,) numbers of groups that were tried.
+    silhouettes
+        By dataset, (methods, g) mean silhouettes in the order of `METHODS`.
+    tests
+        By dataset, whether there is more than one group at all.
+    explained_variance
+        (c,) share of the variance of each principal component of the chosen dataset.
+    tree
+        (m - 1, 4) linkage matrix of the chosen dataset, of at most 3,000 crystals.
+    tree_rows
+        (m,) row of the table that each leaf of the tree is.
+    left_out
+        Crystals without a group.
+    notes
+        What was dropped, left out or decided, in words.
+    """
+
+    groups: npt.NDArray[np.int32]
+    model: Model
+    n_groups: int
+    comparison: tuple[Candidate, ...]
+    numbers: npt.NDArray[np.int64]
+    silhouettes: dict[Dataset, Floats]
+    tests: dict[Dataset, SingleGroupTest]
+    explained_variance: Floats
+    tree: Floats
+    tree_rows: npt.NDArray[np.int64]
+    left_out: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What was asked of `fit_groups`."""
+
+    dataset: str
+    method: str
+    n_groups: int | None
+    max_groups: int
+    min_share: float
+    linkage: Linkage
+    seed: int
+
+    @property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        if self.n_groups is None:
+            return np.arange(2, self.max_groups + 1)
+        return np.array([self.n_groups])
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One dataset, compared."""
+
+    dataset: Dataset
+    data: Standardized
+    candidates: list[Candidate]
+    silhouettes: Floats
+    test: SingleGroupTest
+
+
+def fit_groups(
+    table: Table,
+    *,
+    dataset: Dataset | Literal["auto"] = "auto",
+    method: Method | Literal["auto"] = "auto",
+    n_groups: int | None = None,
+    max_groups: int = 10,
+    min_share: float = 0.01,
+    linkage: Linkage = "ward",
+    features: Sequence[str] = FEATURES,
+    shape_parameters: Sequence[str] = SHAPE_PARAMETERS,
+    seed: int = 0,
+) -> GroupFit:
+    """Divide crystals into shape groups.
+
+    Parameters
+    ----------
+    table
+        Columns of equal length, one row per crystal: a dictionary of arrays or a data frame.
+    dataset
+        ``"features"``, ``"shape parameters"``, ``"both"``, or ``"auto"``: of those in which there
+        is more than one group, the one whose silhouette exceeds that of one group by most.
+        Silhouettes themselves do not compare between datasets: they rise with fewer columns.
+    method
+        ``"k-means"``, ``"gaussian mixture"``, ``"linkage"``, or ``"auto"``: the one with the
+        largest cophenetic correlation of its groups in the chosen dataset; of equals, the first.
+    n_groups
+        How many groups. Default: 1 if `single_group_test` finds no more; else the number of the
+        largest silhouette, and more where a group is itself divided (`count_nested`).
+    max_groups
+        Largest number of groups to try.
+    min_share
+        Share of the crystals below which a part is not a group, but outliers.
+    linkage
+        ``"ward"`` or ``"average"``; the latter tends to split off outliers.
+    features, shape_parameters
+        Columns of the datasets.
+    seed
+        Seed of everything random. The order of the rows has no influence.
+
+    Returns
+    -------
+    fit
+        Groups, model and comparison. Of fewer than 10 crystals with all values, one group; of
+        none, none.
+
+    Raises
+    ------
+    InputError
+        A column is missing, an option is unknown, or there are fewer different crystals than
+        groups.
+
+    Notes
+    -----
+    With more than 3,000 crystals, silhouettes, cophenetic correlations and trees are those of a
+    seeded sample of 3,000, and linkage gives every crystal the group of the nearest of them;
+    k-means and mixture are fitted to all in the end. Memory grows with the number of crystals
+    times columns only.
+    """
+    from threadpoolctl import threadpool_limits
+
+    _check(dataset, method, linkage, n_groups, max_groups, min_share)
+    options = _Options(dataset, method, n_groups, max_groups, min_share, linkage, seed)
+    # The number of threads changes the order of sums, and with it the last digits.
+    with threadpool_limits(1):
+        return _fit(table, _available(table, dataset, features, shape_parameters), options)
+
+
+def predict_groups(model: Model, table: Table) -> npt.NDArray[np.int32]:
+    """Group of each crystal of a table by a fitted model.
+
+    Parameters
+    ----------
+    model
+        As from `fit_groups`.
+    table
+        With the columns that the model was fitted to, in the same units.
+
+    Returns
+    -------
+    groups
+        (n,) int32, 1.. as in the fit; -1 where a value is missing, and everywhere if the model was
+        fitted to no crystal.
+
+    Raises
+    ------
+    InputError
+        The model is of another version or incomplete, or a column is missing.
+    """
+    try:
+        version, method = int(model["version"]), str(model["method"])
+        columns = [str(name) for name in model["columns"]]
+        mean, scale, sizes = model["mean"], model["scale"], model["group_size"]
+    except KeyError as error:
+        raise InputError(f"the model of shape groups has no {error}: fit the groups again") from error
+    if version != MODEL_VERSION:
+        raise InputError(
+            f"the model of shape groups has version {version}, expected {MODEL_VERSION}:"
+            " fit the groups again"
+        )
+    if not columns:
+        raise InputError("the model of shape groups has no columns: fit the groups again")
+    values = (read_columns(table, columns) - mean) / scale
+    groups = np.full(values.shape[0], -1, dtype=np.int32)
+    known = np.isfinite(values).all(axis=1)
+    if len(sizes) and known.any():
+        groups[known] = 1 + (
+            assign(method, model, np.ascontiguousarray(values[known])) if method != "single" else 0
+        )
+    return groups
+
+
+def _check(
+    dataset: str,
+    method: str,
+    linkage: str,
+    n_groups: int | None,
+    max_groups: int,
+    min_share: float,
+) -> None:
+    for name, value, known in (
+        ("dataset", dataset, ("auto", *DATASETS)),
+        ("method", method, ("auto", *METHODS)),
+        ("linkage", linkage, ("ward", "average")),
+    ):
+        if value not in known:
+            raise InputError(f"{name} is {value!r}: expected one of {', '.join(known)}")
+    if n_groups is not None and n_groups < 1:
+        raise InputError(f"n_groups is {n_groups}: expected at least 1")
+    if max_groups < 2:
+        raise InputError(f"max_groups is {max_groups}: expected at least 2")
+    if not 0.0 <= min_share < 0.5:
+        raise InputError(f"min_share is {min_share}: expected at least 0 and below 0.5")
+
+
+def _fit(table: Table, columns: dict[Dataset, tuple[str, ...]], options: _Options) -> GroupFit:
+    trials = {name: _try(name, standardize(table, names), options) for name, names in columns.items()}
+    chosen = trials[_choose_dataset(trials, options.dataset)]
+    notes = list(chosen.data.notes)
+    if missing := [name for name in DATASETS if name not in trials]:
+        notes.append(f"not compared, for want of columns: {', '.join(missing)}")
+    sample = None
+    if chosen.data.rows.shape[0] > 1:
+        sample = take_sample(chosen.data, linkage=options.linkage, seed=options.seed)
+    method, count, said = _choose_number(chosen, sample, options)
+    parts = _final_parts(method, chosen.data, sample, count, options.seed)
+    groups, model = _numbered(method, parts, chosen, options.linkage)
+    return GroupFit(
+        groups=groups,
+        model=model,
+        n_groups=int(model["group_size"].size),
+        comparison=tuple(c for trial in trials.values() for c in trial.candidates),
+        numbers=options.numbers,
+        silhouettes={name: trial.silhouettes for name, trial in trials.items()},
+        tests={name: trial.test for name, trial in trials.items()},
+        explained_variance=explained_variance(chosen.data.rows),
+        tree=np.empty((0, 4)) if sample is None else sample.tree,
+        tree_rows=chosen.data.kept if sample is None else chosen.data.kept[sample.index],
+        left_out=int(np.count_nonzero(groups < 0)),
+        notes=(*notes, *said),
+    )
+
+
+def _available(
+    table: Table, dataset: str, features: Sequence[str], shape_parameters: Sequence[str]
+) -> dict[Dataset, tuple[str, ...]]:
+    """Columns of the datasets that the table has; of the one asked for in any case."""
+    found = {}
+    for name in DATASETS:
+        columns = dataset_columns(name, features=features, shape_parameters=shape_parameters)
+        if name == dataset or all(column in table for column in columns):
+            found[name] = columns
+    if not found:
+        raise InputError(
+            "the table of crystals has the columns of no dataset: expected at least"
+            f" {', '.join(features)}, or {', '.join(shape_parameters)}"
+        )
+    return found
+
+
+def _try(name: Dataset, data: Standardized, options: _Options) -> _Trial:
+    if data.rows.shape[0] < MIN_CRYSTALS:
+        unknown = np.full((len(METHODS), options.numbers.size), np.nan)
+        return _Trial(name, data, [], unknown, SingleGroupTest(0.0, 0.0, 1.0))
+    test = single_group_test(
+        data.rows, max_groups=options.max_groups, min_share=options.min_share, seed=options.seed
+    )
+    candidates, silhouettes = compare_methods(
+        take_sample(data, linkage=options.linkage, seed=options.seed),
+        name,
+        numbers=options.numbers,
+        # A number that was asked for is kept to, whatever the groups.
+        min_share=options.min_share if options.n_groups is None else 0.0,
+        seed=options.seed,
+    )
+    return _Trial(name, data, candidates, silhouettes, test)
+
+
+def _choose_dataset(trials: dict[Dataset, _Trial], asked: str) -> Dataset:
+    divided = [name for name in trials if trials[name].test.divided]
+    for name in trials:
+        if name == asked:
+            return name
+    if divided:
+        return max(divided, key=lambda name: trials[name].test.excess)
+    # Nothing to divide: the one with the most columns.
+    return list(trials)[-1]
+
+
+def _choose_number(
+    trial: _Trial, sample: Sample | None, options: _Options
+) -> tuple[str, int, list[str]]:
+    """Method ("single" for one group, "none" for none), number of groups, and notes."""
+    usable = trial.data.rows.shape[0]
+    if usable == 0:
+        return "none", 0, ["no crystal has all values: no groups"]
+    if options.n_groups is not None:
+        return *_asked_number(trial, sample, options.n_groups, options.method), []
+    if sample is None or usable < MIN_CRYSTALS:
+        return "single", 1, [f"only {usable} crystals with all values: one group"]
+    if not trial.test.divided:
+        return "single", 1, ["one group: no division is better than those of a single population"]
+    candidates = _of_method(trial, options.method)
+    if not candidates:
+        share = f"{options.min_share:.1%}"
+        return "single", 1, [f"one group: no division by {options.method} has groups of {share}"]
+    best = max(candidates, key=_rank)
+    nested = count_nested(
+        sample.rows,
+        max_groups=options.max_groups,
+        min_rows=options.min_share * sample.rows.shape[0],
+        seed=options.seed,
+    )
+    if nested > best.n_groups:
+        said = f"{best.n_groups} groups by silhouette; {nested} since some are divided in themselves"
+        return best.method, nested, [said]
+    return best.method, best.n_groups, []
+
+
+def _asked_number(
+    trial: _Trial, sample: Sample | None, n_groups: int, method: str
+) -> tuple[str, int]:
+    distinct = 1 if sample is None else np.unique(trial.data.rows, axis=0).shape[0]
+    if n_groups > distinct:
+        raise InputError(f"{n_groups} groups asked of {distinct} different crystals")
+    if n_groups == 1:
+        return "single", 1
+    candidates = _of_method(trial, method)
+    if candidates:
+        return max(candidates, key=_rank).method, n_groups
+    return ("k-means" if method == "auto" else method), n_groups
+
+
+def _of_method(trial: _Trial, method: str) -> list[Candidate]:
+    return [c for c in trial.candidates if method in ("auto", c.method) and c.n_groups > 1]
+
+
+def _rank(candidate: Candidate) -> float:
+    value = candidate.cophenet_groups
+    return value if np.isfinite(value) else -1.0
+
+
+def _final_parts(
+    method: str, data: Standardized, sample: Sample | None, count: int, seed: int
+) -> Parts:
+    if method == "k-means":
+        return fit_k_means(data.rows, count, seed=seed)
+    if method == "gaussian mixture":
+        return fit_mixture(data.rows, count, seed=seed)
+    if method == "linkage" and sample is not None:
+        group = divide(sample, "linkage", count, seed=seed)
+        return {"prototypes": sample.rows, "prototype_group": group}
+    return {}
+
+
+def _numbered(
+    method: str, parts: Parts, trial: _Trial, linkage: str
+) -> tuple[npt.NDArray[np.int32], Model]:
+    """Groups 1.. by size, and the model with its parts in that order."""
+    data = trial.data
+    if method in ("single", "none"):
+        own = np.zeros(data.rows.shape[0], dtype=np.int32)
+    else:
+        own = assign(method, parts, data.rows)
+    count = int(own.max(initial=-1)) + 1
+    if "centers" in parts:
+        count = parts["centers"].shape[0]
+    size = np.bincount(own, minlength=count)
+    means = np.stack(
+        [data.rows[own == k].mean(axis=0) if size[k] else parts["centers"][k] for k in range(count)]
+    ) if count else np.empty((0, len(data.columns)))
+    # Of equal size, by their means: the order in which a method found them is arbitrary.
+    order = np.lexsort((*means.T[::-1], -size)) if count else np.empty(0, dtype=np.int64)
+    rank = np.empty(count, dtype=np.int32)
+    rank[order] = np.arange(count, dtype=np.int32)
+    groups = np.full(data.count, -1, dtype=np.int32)
+    groups[data.kept] = 1 + rank[own]
+    model: Model = {
+        "version": np.array(MODEL_VERSION),
+        "method": np.array(method),
+        "dataset": np.array(trial.dataset),
+        "linkage": np.array(linkage if method == "linkage" else ""),
+        "columns": np.array(data.columns, dtype=np.str_),
+        "mean": data.mean,
+        "scale": data.scale,
+        "group_size": size[order],
+        "centers": means[order],
+    }
+    if "prototypes" in parts:
+        model |= {
+            "prototypes": parts["prototypes"],
+            "prototype_group": rank[parts["prototype_group"]],
+        }
+    else:
+        model |= {key: value[order] for key, value in parts.items()}
+    return groups, model
