@@ -30,6 +30,8 @@ class Acquisition:
     working_distance_mm: float = 4.1
     dwell_us: float = 3.0
     detector: str = "TLD"
+    instrument: str = "Helios NanoLab"
+    mode: str = "SE"
 
 
 def write_fei_tiff(
@@ -177,7 +179,7 @@ def _metadata(
             "User": "simulation",
             "UserText": "simulated",
         },
-        "System": {"Type": "DualBeam", "Software": "nanoarray", "SystemType": "Helios NanoLab"},
+        "System": {"Type": "DualBeam", "Software": "nanoarray", "SystemType": recorded.instrument},
         "Beam": {"HV": volts, "ScanRotation": 0, "Beam": "EBeam", "Scan": "EScan"},
         "EBeam": {
             "HV": volts,
@@ -216,7 +218,7 @@ def _metadata(
             "MagCanvasRealWidth": _CANVAS_WIDTH_M,
             "MagnificationMode": 3,
         },
-        "Detectors": {"Number": 1, "Name": detector, "Mode": "SE"},
+        "Detectors": {"Number": 1, "Name": detector, "Mode": recorded.mode},
         "PrivateFei": {
             "BitShift": 0,
             "DataBarSelected": "HV curr tilt mag HFW MicronBar" if data_bar_rows else "",
