@@ -78,11 +78,7 @@ def absorption_map(
         bevel = rng.uniform(0.15, 0.6)
         thickness = 0.55 + 0.45 * np.minimum(relative / bevel, 1.0)
     if material.core:
-        size = abs(material.core)
-        wall = 0.08 if rng.random() < 0.5 else 0.02
-        inner = 1 / (1 + np.exp(-(relative - (1 - size)) / wall))
-        gain = rng.uniform(0.6, 2.5) if material.core > 0 else -rng.uniform(0.3, 0.85)
-        thickness = thickness * (1 + gain * inner) / max(1 + gain, 1.0)
+        thickness = thickness * _core(relative, material.core, rng)
     factor = np.ones_like(thickness)
     if deepest > 3 and material.contours:
         factor += material.contours * _contours(cover.shape, rng)
@@ -98,6 +94,25 @@ def absorption_map(
         patch = layer[top : top + cover.shape[0], left : left + cover.shape[1]]
         factor[: patch.shape[0], : patch.shape[1]] += material.speckle * patch
     return (cover * optical_depth * thickness * np.clip(factor, 0.2, 2.5)).astype(np.float32)
+
+
+def _core(
+    relative: NDArray[np.float64], core: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Absorption of a crystal with a core (or a hollow) relative to its densest part."""
+    wall = float(np.exp(rng.uniform(np.log(0.02), np.log(0.15))))
+    depth = relative - (1 - abs(core))
+    if rng.random() < 0.5:
+        # Round and off the centre, whatever the outline is.
+        y, x = np.indices(relative.shape)
+        peak = np.unravel_index(int(relative.argmax()), relative.shape)
+        radius = np.sqrt((relative > 0).sum() / np.pi)
+        aside = rng.normal(0, 0.12, 2) * radius
+        away = np.hypot(y - peak[0] - aside[0], x - peak[1] - aside[1]) / max(radius, 1.0)
+        depth = abs(core) - away
+    inner = 1 / (1 + np.exp(-np.clip(depth / wall, -30, 30)))
+    gain = rng.uniform(0.5, 4.0) if core > 0 else -rng.uniform(0.3, 0.85)
+    return (1 + gain * inner) / max(1 + gain, 1.0)
 
 
 def _contours(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import ConvexHull
 
+from nanoarray.nanocrystal.shape.formula import radius
+
 Points = NDArray[np.float64]
 
 _VERTICES = 192
@@ -66,16 +68,9 @@ def equation1(*, p: float, d: int, axis_ratio: float, phase_rad: float) -> Point
     phase_rad
         phi; a crystal turned by ``a`` has ``phi - d a / 2``.
     """
-    # Vertices are dense where the outline turns: between the maxima and the minima of each lobe.
     theta = np.linspace(0, 2 * np.pi, 4 * _VERTICES, endpoint=False)
-    argument = d * theta / 2 + phase_rad
-    # In logarithms, because large exponents overflow.
-    with np.errstate(divide="ignore"):
-        powers = p * np.log(
-            np.stack([np.abs(axis_ratio * np.cos(argument)), np.abs(np.sin(argument))])
-        )
-    radius = np.exp(-np.logaddexp(powers[0], powers[1]) / p)
-    return unit_diameter(np.stack([-radius * np.sin(theta), radius * np.cos(theta)], axis=1))
+    curve = radius(theta, p=p, d=d, axis_ratio=axis_ratio, phase_rad=phase_rad)
+    return unit_diameter(np.stack([-curve * np.sin(theta), curve * np.cos(theta)], axis=1))
 
 
 def resampled(points: Points, count: int = _VERTICES) -> Points:
@@ -157,10 +152,9 @@ def blob(*, roughness: float, aspect: float, rng: np.random.Generator) -> Points
     theta = np.linspace(0, 2 * np.pi, _VERTICES, endpoint=False)
     order = np.arange(2, 9)
     amplitude = roughness * rng.standard_normal((2, len(order))) / order
-    radius = 1 + amplitude[0] @ np.cos(order[:, None] * theta)
-    radius = radius + amplitude[1] @ np.sin(order[:, None] * theta)
-    radius = np.clip(radius, 0.3, None)
-    points = np.stack([radius * np.sin(theta) / np.sqrt(aspect), radius * np.cos(theta)], axis=1)
+    reach = 1 + amplitude[0] @ np.cos(order[:, None] * theta)
+    reach = np.clip(reach + amplitude[1] @ np.sin(order[:, None] * theta), 0.3, None)
+    points = np.stack([reach * np.sin(theta) / np.sqrt(aspect), reach * np.cos(theta)], axis=1)
     points[:, 1] *= np.sqrt(aspect)
     return unit_diameter(points)
 
@@ -168,8 +162,8 @@ def blob(*, roughness: float, aspect: float, rng: np.random.Generator) -> Points
 def star(arms: int, *, depth: float, sharpness: float) -> Points:
     """Arms around a core; `depth` is the valley over the tip, larger `sharpness` thinner arms."""
     theta = np.linspace(0, 2 * np.pi, _VERTICES, endpoint=False)
-    radius = depth + (1 - depth) * (0.5 + 0.5 * np.cos(arms * theta)) ** sharpness
-    return unit_diameter(np.stack([radius * np.sin(theta), radius * np.cos(theta)], axis=1))
+    reach = depth + (1 - depth) * (0.5 + 0.5 * np.cos(arms * theta)) ** sharpness
+    return unit_diameter(np.stack([reach * np.sin(theta), reach * np.cos(theta)], axis=1))
 
 
 #: Outlines by name that a population can have besides equation 1; each draws one crystal.

@@ -42,7 +42,8 @@ def random_field_spec(
     FieldSpec
         With a pixel size of 1 nm, so that nanometres are pixels.
     """
-    typical = _between(7, 110, rng)
+    # The network looks at an image where its crystals have about 32 px, and first as it comes.
+    typical = _between(14, 56, rng) if rng.random() < 0.6 else _between(6, 100, rng)
     filling = _between(0.03, 0.85, rng)
     groups = int(rng.choice([1, 2, 3], p=[0.62, 0.28, 0.1]))
     shares = rng.dirichlet(np.full(groups, 1.5))
@@ -67,6 +68,8 @@ def random_field_spec(
         gap_px=float(rng.choice([-0.5, 0.0, 0.5, 1.0, 2.0, 4.0])) * min(typical / 20, 1.5),
         lattice=bool(rng.random() < 0.08 and filling > 0.1),
         hidden="split",
+        shell=_between(0.03, 0.3, rng) if rng.random() < 0.25 else 0.0,
+        shell_px=_between(1.0, max(typical / 4, 2.0), rng),
         film=_random_film(typical, rng),
         recording=_random_recording(typical, depth, rng),
         overlays=_random_overlays(rng),
@@ -82,8 +85,8 @@ def _random_population(
         aspect = 1 + _between(0.1, 5.0, rng)
     count = int(np.clip(area / (0.25 * np.pi * diameter**2), 3, 220))
     core = 0.0
-    if rng.random() < 0.14:
-        core = float(rng.uniform(0.15, 0.8)) * float(rng.choice([1, 1, -1]))
+    if rng.random() < 0.18:
+        core = float(rng.uniform(0.15, 0.85)) * float(rng.choice([1, 1, -1]))
     return Population(
         count=count,
         diameter_nm=diameter,
@@ -116,7 +119,7 @@ def _random_film(typical: float, rng: np.random.Generator) -> Film:
         grain_scale_px=_between(0.6, min(max(typical / 4, 1.2), 6.0), rng),
         holes=sometimes(0.12, 0.1, 0.7),
         smears=int(rng.integers(1, 7)) if rng.random() < 0.35 else 0,
-        streaks=sometimes(0.06, 0.01, 0.08),
+        streaks=sometimes(0.08, 0.01, 0.12),
     )
 
 

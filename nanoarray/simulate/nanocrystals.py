@@ -105,6 +105,9 @@ class FieldSpec:
     hidden
         Who owns pixels under several crystals: ``"top"`` the last one drawn, ``"split"`` the one
         that they are deepest inside of.
+    shell, shell_px
+        Optical depth relative to the crystals, and reach, of faint matter around them (ligands,
+        contamination) that belongs to no crystal.
     film, recording, overlays
         Support film, optics and detector, and what is burned into the panel.
     """
@@ -119,6 +122,8 @@ class FieldSpec:
     gap_px: float = 1.0
     lattice: bool = False
     hidden: Literal["top", "split"] = "top"
+    shell: float = 0.0
+    shell_px: float = 3.0
     film: Film = field(default_factory=Film)
     recording: Recording = field(default_factory=Recording)
     overlays: tuple[Overlay, ...] = ()
@@ -185,6 +190,8 @@ def simulate_field(spec: FieldSpec, *, seed: int) -> SimulatedField:
         rng=rng,
     )
     depth, labels, crystals = _paint(sprites, spec, rng)
+    if spec.shell:
+        depth = depth + spec.shell * ndimage.gaussian_filter(depth, spec.shell_px)
     film = film_transmission(spec.film, shape, rng)
     image = record_image(film * np.exp(-depth), spec.recording, rng)
     image, blocked = draw_overlays(image, spec.overlays, rng)

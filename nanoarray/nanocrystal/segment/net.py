@@ -21,7 +21,7 @@ Polarity = Literal["auto", "dark", "bright"]
 Maps = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 #: The second pass brings the typical crystal to this diameter, within these scales.
-TARGET_DIAMETER_PX = 36.0
+TARGET_DIAMETER_PX = 32.0
 _SCALES = (0.2, 2.0)
 
 

@@ -83,8 +83,8 @@ def train_segmentation(
     widths
         Channels of the network's levels.
     workers, threads
-        Processes that simulate, and threads of the network. On a shared machine one thread is
-        faster than two.
+        Processes that simulate (0: none, between batches), and threads of the network. On a shared
+        machine one thread is faster than two.
     check_every
         Steps between validation and checkpoint.
     progress
@@ -265,7 +265,7 @@ class _Fields:
         return 0
 
     def __enter__(self) -> _Fields:
-        if self.ready < len(self.data):
+        if self.ready < len(self.data) and self.workers:
             # Spawned, because forking a process with running torch threads can hang.
             context = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(self.workers, mp_context=context)
@@ -282,6 +282,10 @@ class _Fields:
 
     def _collect(self, least: int) -> None:
         """Keep the workers busy, and wait until `least` fields are there."""
+        while self.pool is None and self.ready < least:
+            number = self._number(self.ready)
+            self.data[self.ready] = training_sample(self.seed, number, self.size)
+            self.ready += 1
         while self.pool is not None and self.ready < len(self.data):
             while self.sent < len(self.data) and len(self.waiting) < 64 * self.workers:
                 number = self._number(self.sent)
