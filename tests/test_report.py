@@ -31,7 +31,8 @@ from nanoarray.archive import store
 from nanoarray.errors import InputError
 from nanoarray.report.contents import choose_images, read_contents, reason_counts
 from nanoarray.report.page import write_report
-from nanoarray.report.text_tables import interval, number, statistics_tables
+from nanoarray.report.superlattice.tables import statistics_tables
+from nanoarray.report.text_tables import interval, number
 from nanoarray.simulate.superlattice import simulate_polycrystal
 
 

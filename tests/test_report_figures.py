@@ -24,8 +24,9 @@ from report_material import (
 from nanoarray import report
 from nanoarray.errors import InputError
 from nanoarray.report import canvas, style
-from nanoarray.report.means import unit_means
-from nanoarray.report.tiles import tile_sinogram
+from nanoarray.report.superlattice.cells import boundaries, cells_of
+from nanoarray.report.superlattice.means import unit_means
+from nanoarray.report.superlattice.tiles import tile_sinogram
 from nanoarray.simulate.superlattice import SimulatedPolycrystal, simulate_polycrystal
 from nanoarray.superlattice.radon.tile_grid import tile_grid
 
@@ -198,14 +199,14 @@ def test_cells_follow_the_common_pixel_size() -> None:
     y, x = tile_grid(50, 60, tile_size_px=20, stride_px=10)
     grid = xr.Dataset(coords={"tile_y": y, "tile_x": x}).assign(stride=10.0)
     picture = canvas.picture_of(pixels, pixel_size_nm=2.0)
-    cells = canvas.cells_of(grid.assign(common_pixel_size=4.0), picture)
+    cells = cells_of(grid.assign(common_pixel_size=4.0), picture)
     np.testing.assert_allclose(cells.edges_y, np.arange(0, 101, 20) - 0.5)
     number_of = np.arange(y.size * x.size).reshape(y.size, x.size)
     painted = cells.paint(number_of, -1)
     assert painted.shape == (100, 120)
     np.testing.assert_array_equal(painted, number_of.repeat(20, axis=0).repeat(20, axis=1))
     # Nothing was resampled: the grid is in the image's own pixels and covers a quarter of it.
-    quarter = canvas.cells_of(grid.assign(common_pixel_size=np.nan), picture).paint(number_of, -1)
+    quarter = cells_of(grid.assign(common_pixel_size=np.nan), picture).paint(number_of, -1)
     assert (quarter >= 0).mean() == pytest.approx(0.25)
     np.testing.assert_array_equal(
         quarter[:50, :60], number_of.repeat(10, axis=0).repeat(10, axis=1)
@@ -216,8 +217,8 @@ def test_boundaries_lie_between_the_labels() -> None:
     label = np.array([[1, 1, 2], [1, 1, 2], [0, 3, 3]])
     y, x = tile_grid(30, 30, tile_size_px=10, stride_px=10)
     grid = xr.Dataset(coords={"tile_y": y, "tile_x": x})
-    cells = canvas.cells_of(grid, canvas.picture_of(np.zeros((30, 30))))
-    segments, first, second = canvas.boundaries(label, cells)
+    cells = cells_of(grid, canvas.picture_of(np.zeros((30, 30))))
+    segments, first, second = boundaries(label, cells)
     length = np.abs(segments[:, 1] - segments[:, 0]).sum(axis=1)
     sides = Counter(
         tuple(sorted((int(a), int(b))))
@@ -293,7 +294,7 @@ def test_clusters_have_one_colour_each(image: xr.Dataset, maps: xr.Dataset) -> N
     few = maps[["grain"]].rename(grain="cluster") - 1
     figure = report.plot_clusters(image, few)
     painted = np.asarray(figure.axes[0].images[0].get_array())
-    cells = canvas.cells_of(few, canvas.picture_of(image))
+    cells = cells_of(few, canvas.picture_of(image))
     cluster = cells.paint(few["cluster"].values, -1)
     colours = {int(c): {tuple(p) for p in painted[cluster == c]} for c in np.unique(cluster)}
     assert all(len(found) == 1 for found in colours.values())

@@ -11,31 +11,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nanoarray.report.distributions import plot_size_distributions
-    from nanoarray.report.grain_maps import plot_clusters, plot_grains, plot_misorientation
-    from nanoarray.report.maps import (
+    from nanoarray.report.page import write_report
+    from nanoarray.report.style import orientation_colormap
+    from nanoarray.report.superlattice.distributions import plot_size_distributions
+    from nanoarray.report.superlattice.grain_maps import (
+        plot_clusters,
+        plot_grains,
+        plot_misorientation,
+    )
+    from nanoarray.report.superlattice.maps import (
         plot_defects,
         plot_micrograph,
         plot_orientation_key,
         plot_orientation_map,
     )
-    from nanoarray.report.means import plot_condition_means
-    from nanoarray.report.page import write_report
-    from nanoarray.report.style import orientation_colormap
-    from nanoarray.report.tiles import plot_tile
+    from nanoarray.report.superlattice.means import plot_condition_means
+    from nanoarray.report.superlattice.tiles import plot_tile
 
 _HOMES = {
     "orientation_colormap": "style",
-    "plot_clusters": "grain_maps",
-    "plot_condition_means": "means",
-    "plot_defects": "maps",
-    "plot_grains": "grain_maps",
-    "plot_micrograph": "maps",
-    "plot_misorientation": "grain_maps",
-    "plot_orientation_key": "maps",
-    "plot_orientation_map": "maps",
-    "plot_size_distributions": "distributions",
-    "plot_tile": "tiles",
+    "plot_clusters": "superlattice.grain_maps",
+    "plot_condition_means": "superlattice.means",
+    "plot_defects": "superlattice.maps",
+    "plot_grains": "superlattice.grain_maps",
+    "plot_micrograph": "canvas",
+    "plot_misorientation": "superlattice.grain_maps",
+    "plot_orientation_key": "superlattice.maps",
+    "plot_orientation_map": "superlattice.maps",
+    "plot_size_distributions": "superlattice.distributions",
+    "plot_tile": "superlattice.tiles",
     "write_report": "page",
 }
 

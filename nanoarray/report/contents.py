@@ -15,7 +15,8 @@ import xarray as xr
 from nanoarray.archive import store
 from nanoarray.archive.engine import problems
 from nanoarray.archive.tables import image_columns
-from nanoarray.report.style import condition_title, is_missing
+from nanoarray.report.nanocrystals.contents import CrystalContents
+from nanoarray.report.style import condition_title, is_missing, number_text, tag_unit
 from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS
 
 #: Tags that make conditions where no statistics say which do.
@@ -62,6 +63,7 @@ class Contents:
     by: tuple[str, ...]
     records: Mapping[str, Mapping[str, Any]]
     left_out: pd.DataFrame
+    crystals: CrystalContents | None = None
 
     def complete(self, group: str) -> bool:
         """Whether a group is there and finished."""
@@ -260,8 +262,6 @@ def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
 
 def tags_text(frame: pd.DataFrame, i: int, tags: Sequence[str]) -> dict[str, str]:
     """The tags of an image that are known, for people."""
-    from nanoarray.report.style import number_text, tag_unit
-
     found = {}
     for tag in tags:
         value = frame[tag].iloc[i]

@@ -18,7 +18,7 @@ from nanoarray.archive.store import as_url
 from nanoarray.errors import InputError
 from nanoarray.pipeline import STAGES
 from nanoarray.report import text_tables
-from nanoarray.report.cards import Card, Panel, detail_panels, image_cards, open_groups, svg_panel
+from nanoarray.report.cards import Card, image_cards, open_groups
 from nanoarray.report.contents import (
     Contents,
     choose_images,
@@ -26,11 +26,14 @@ from nanoarray.report.contents import (
     read_contents,
     reason_counts,
 )
-from nanoarray.report.distributions import plot_size_distributions
 from nanoarray.report.downloads import MAX_BYTES, downloads, frame_rows
-from nanoarray.report.maps import plot_orientation_key
-from nanoarray.report.means import plot_condition_means, unit_means
+from nanoarray.report.panels import Panel, svg_panel
 from nanoarray.report.style import data_uri, svg_bytes
+from nanoarray.report.superlattice import tables as grain_tables
+from nanoarray.report.superlattice.distributions import plot_size_distributions
+from nanoarray.report.superlattice.image_panels import detail_panels
+from nanoarray.report.superlattice.maps import plot_orientation_key
+from nanoarray.report.superlattice.means import plot_condition_means, unit_means
 from nanoarray.report.text_tables import TextTable, number
 
 #: Conditions that a figure of distributions has panels for; the tables have all of them.
@@ -121,10 +124,10 @@ def render(contents: Contents, *, image_count: int = 12) -> str:
         detail=_detail(contents, groups, positions),
         distributions=_distributions(contents),
         means=_means(contents),
-        statistics=text_tables.statistics_tables(contents),
-        warnings=text_tables.condition_warnings(contents),
+        statistics=grain_tables.statistics_tables(contents),
+        warnings=grain_tables.condition_warnings(contents),
         comparisons=_present(
-            text_tables.trend_table(contents), text_tables.comparison_table(contents)
+            grain_tables.trend_table(contents), grain_tables.comparison_table(contents)
         ),
         has_statistics=contents.statistics is not None,
         downloads=downloads(contents),

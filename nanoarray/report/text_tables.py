@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from nanoarray.report.contents import Contents, conditions_of
-from nanoarray.report.style import condition_title, is_missing, tag_unit
+from nanoarray.report.style import is_missing
 
 #: With more conditions, these become the rows of a table instead of its columns.
 _MANY_CONDITIONS = 6
 _UNITS = {"1": "", "um2": "µm²", "um": "µm", "px2": "px²", "deg": "°", "degC": "°C"}
-_COUNTS = ("resample_unit", "resample_unit_count")
+#: Counts that are -1 where nothing is known.
+_UNKNOWN_COUNTS = ("small_grain_count", "ungrouped_count")
 
 
 @dataclass(frozen=True)
@@ -62,43 +63,20 @@ def interval(value: Any, low: Any, high: Any) -> str:
     return f"{number(value)} ({number(low)} to {number(high)})"
 
 
-def statistics_tables(contents: Contents) -> list[TextTable]:
-    """All columns of the statistics: sizes, distribution, and what they were made of."""
-    frame = contents.statistics
-    if frame is None or frame.empty:
-        return []
-    tags = [tag for tag in contents.by if tag in frame]
-    skip = {*tags, "condition", "warnings"}
-    names = [n for n in frame.columns if n not in skip and not n.endswith(("_low", "_high"))]
-    counts = [n for n in names if n.endswith("_count") or n in _COUNTS]
-    shape = [n for n in names if n.startswith(("grain_size_number", "log", "grains_needed"))]
-    shape = [n for n in shape if n not in counts]
-    sizes = [n for n in names if n not in counts and n not in shape]
-    level = contents.records["grain_statistics"]["basis"]["parameters"].get("interval", 0.95)
-    parts = (
-        (f"Grain sizes, with intervals of {level:.0%} confidence", sizes),
-        ("Distributions and grain size numbers (in the manner of ASTM E112)", shape),
-        ("What they are made of", counts),
-    )
-    titles = [condition_title({t: frame[t].iloc[i] for t in tags}) for i in range(len(frame))]
-    return [
-        _by_condition(frame, titles, caption, cols, contents) for caption, cols in parts if cols
-    ]
-
-
-def _by_condition(
+def by_condition(
     frame: pd.DataFrame,
     titles: Sequence[str],
     caption: str,
     names: Sequence[str],
-    contents: Contents,
+    labels: Mapping[str, tuple[str, str]],
 ) -> TextTable:
+    """Columns ``names`` of a table of conditions, values with their intervals."""
     rows = []
     for i, title in enumerate(titles):
         cells = [title]
         for name in names:
             value = frame[name].iloc[i]
-            if name == "small_grain_count" and value == -1:
+            if name in _UNKNOWN_COUNTS and value == -1:
                 value = math.nan
             if f"{name}_low" in frame:
                 low, high = frame[f"{name}_low"].iloc[i], frame[f"{name}_high"].iloc[i]
@@ -106,7 +84,7 @@ def _by_condition(
             else:
                 cells.append(number(value))
         rows.append(tuple(cells))
-    heads = [_meaning(name, contents.labels) for name in names]
+    heads = [_meaning(name, labels) for name in names]
     table = TextTable(caption, ("condition", *heads), tuple(rows))
     return table if len(titles) > _MANY_CONDITIONS else table.transposed()
 
@@ -117,84 +95,8 @@ def _meaning(name: str, labels: Mapping[str, tuple[str, str]]) -> str:
     return f"{meaning} / {unit}" if unit else meaning
 
 
-def condition_warnings(contents: Contents) -> list[tuple[str, list[str]]]:
-    """What limits the statistics, condition by condition."""
-    frame = contents.statistics
-    if frame is None or "warnings" not in frame:
-        return []
-    tags = [tag for tag in contents.by if tag in frame]
-    found = []
-    for i, text in enumerate(frame["warnings"]):
-        if text:
-            title = condition_title({t: frame[t].iloc[i] for t in tags})
-            found.append((title, str(text).split("; ")))
-    return found
-
-
-def comparison_table(contents: Contents) -> TextTable | None:
-    """Every two conditions compared."""
-    frame = contents.pairs
-    if frame is None or frame.empty:
-        return None
-    rows = []
-    for i in range(len(frame)):
-        row = frame.iloc[i]
-        names = [
-            condition_title({t: row[f"{t}_{side}"] for t in contents.by if f"{t}_{side}" in row})
-            for side in ("a", "b")
-        ]
-        rows.append(
-            (
-                f"{names[1]} against {names[0]}",
-                interval(row["difference"], row["difference_low"], row["difference_high"]),
-                interval(row["ratio"], row["ratio_low"], row["ratio_high"]),
-                _p_value(row["p_value"]),
-                _p_value(row["p_value_holm"]),
-                f"{row['unit_count_b']} and {row['unit_count_a']} {row['resample_unit']}s",
-                str(row["notes"]) or "–",
-            )
-        )
-    head = ("second against first", "difference / µm²", "ratio", "p", "p, Holm", "units", "notes")
-    return TextTable(
-        "Mean grain area of every two conditions: permutation of whole samples or images",
-        head,
-        tuple(rows),
-    )
-
-
-def trend_table(contents: Contents) -> TextTable | None:
-    """Does grain size follow a tag, at fixed values of the others?"""
-    frame = contents.trends
-    if frame is None or frame.empty:
-        return None
-    rows = []
-    for i in range(len(frame)):
-        row = frame.iloc[i]
-        unit = tag_unit(str(row["tag"]))
-        # Change per unit of the tag, in percent: exp(slope) - 1.
-        change = [100.0 * math.expm1(row[name]) for name in ("slope", "slope_low", "slope_high")]
-        rows.append(
-            (
-                str(row["tag"]) + (f" / {unit}" if unit else ""),
-                str(row["hold"]) or "nothing",
-                interval(*change),
-                _p_value(row["p_value"]),
-                f"{row['unit_count']} {row['resample_unit']}s at {row['level_count']} values",
-                str(row["notes"]) or "–",
-            )
-        )
-    head = (
-        "tag",
-        "held fixed",
-        "change of grain area per unit of the tag / %",
-        "p",
-        "units",
-        "notes",
-    )
-    return TextTable("Trends: permutation of the tag between whole units", head, tuple(rows))
-
-
-def _p_value(value: float) -> str:
+def p_value(value: float) -> str:
+    """A p-value, or that there is none."""
     if not math.isfinite(value):
         return "no test"
     return "< 0.001" if value < 0.001 else f"{value:.2g}"

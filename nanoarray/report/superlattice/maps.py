@@ -1,4 +1,4 @@
-"""The micrograph, its defects, and the direction of its lattice."""
+"""The defects of a micrograph, and the direction of its lattice."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from matplotlib.patches import Wedge
 
 from nanoarray.errors import InputError
 from nanoarray.report.canvas import (
-    boundaries,
+    Image,
     bytes_of,
-    cells_of,
     draw_micrograph,
     draw_scale_bar,
     extent_of,
     field_figure,
-    one_map,
     picture_of,
 )
 from nanoarray.report.style import (
@@ -33,28 +31,9 @@ from nanoarray.report.style import (
     new_figure,
     orientation_colours,
 )
-
-Image = xr.Dataset | npt.ArrayLike
+from nanoarray.report.superlattice.cells import boundaries, cells_of, one_map
 
 _DEFECT = "#d55e00"
-
-
-def plot_micrograph(image: Image, *, pixel_size_nm: float | None = None) -> Figure:
-    """Micrograph with a physical scale bar (in pixels where the pixel size is unknown).
-
-    Parameters
-    ----------
-    image
-        One row of the group ``images``, or pixels (height, width).
-    pixel_size_nm
-        Goes before the pixel size of the Dataset.
-    """
-    picture = picture_of(image, pixel_size_nm=pixel_size_nm)
-    with figure_style():
-        figure, ax = field_figure(picture)
-        draw_micrograph(ax, picture)
-        draw_scale_bar(ax, picture)
-    return figure
 
 
 def plot_defects(

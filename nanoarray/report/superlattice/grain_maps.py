@@ -12,18 +12,17 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 
 from nanoarray.report.canvas import (
-    boundaries,
+    Image,
     bytes_of,
-    cells_of,
     draw_micrograph,
     draw_scale_bar,
     extent_of,
     field_figure,
-    one_map,
     picture_of,
 )
-from nanoarray.report.maps import Image, symmetry_of
 from nanoarray.report.style import CATEGORIES, FAINT, figure_style
+from nanoarray.report.superlattice.cells import boundaries, cells_of, one_map
+from nanoarray.report.superlattice.maps import symmetry_of
 from nanoarray.superlattice.grains.cells import grain_adjacency
 
 _BOUNDARY = "#ffd21f"

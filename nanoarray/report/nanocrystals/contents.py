@@ -1,0 +1,5 @@
+"""What a report says about crystals."""
+
+
+class CrystalContents:
+    """Tables of crystals."""

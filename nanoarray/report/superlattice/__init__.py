@@ -1,0 +1,1 @@
+"""Figures and parts of the report for grains of superlattices."""
