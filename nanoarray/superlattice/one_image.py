@@ -15,6 +15,7 @@ from nanoarray.superlattice.prepare.cleaning import (
     equalize,
     find_defects,
     lattice_spacing,
+    radial_spectrum,
     resample,
     resample_mask,
     sharpness,
@@ -58,16 +59,20 @@ class Grid:
 
 def prepare_image(pixels: npt.NDArray[Any], parameters: PreparedParameters) -> dict[str, Any]:
     """Defects, sharpness and lattice spacing of one image (height, width)."""
-    spacing = lattice_spacing(pixels)
+    spectrum = radial_spectrum(pixels)
+    spacing = lattice_spacing(pixels, spectrum=spectrum)
     if parameters.find_defects:
         defect = find_defects(pixels, spacing_px=spacing if np.isfinite(spacing) else None)
         # The spacing once more, without what the defects added to the spectrum.
         if defect.any():
-            spacing = lattice_spacing(pixels, defect=defect)
+            spectrum = radial_spectrum(pixels, defect=defect)
+            spacing = lattice_spacing(pixels, defect=defect, spectrum=spectrum)
     else:
         defect = np.zeros(pixels.shape, dtype=bool)
     fraction = float(defect.mean())
-    score = sharpness(pixels, spacing_px=spacing, defect=defect) if np.isfinite(spacing) else 0.0
+    score = 0.0
+    if np.isfinite(spacing):
+        score = sharpness(pixels, spacing_px=spacing, defect=defect, spectrum=spectrum)
     return {
         "defect": defect,
         "defect_fraction": np.float32(fraction),

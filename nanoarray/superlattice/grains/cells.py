@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nanoarray.errors import InputError
+from nanoarray.superlattice.radon.tile_grid import box_sums
 
 __all__ = ["boundary_length", "cell_areas", "cell_edges", "grain_adjacency"]
 
@@ -66,8 +67,9 @@ def cell_areas(
             f"the defect mask has the shape {found.shape}, the field {expected}: "
             "pass the mask of this image"
         )
-    rows = _integrate(found, low_y, high_y, axis=0)
-    lost = _integrate(rows, low_x, high_x, axis=1)
+    if not found.any():
+        return area
+    lost = box_sums(found, low_y + 0.5, high_y + 0.5, low_x + 0.5, high_x + 0.5)
     # The sums are rounded: without this a fully defect cell would not be exactly 0.
     remaining = np.where(area - lost < 1e-6, 0.0, area - lost)
     return np.minimum(remaining, area)
@@ -157,20 +159,3 @@ def grain_adjacency(
     base = int(grain.max(initial=0)) + 1
     code, sides = np.unique(low * base + high, return_counts=True)
     return np.stack([code // base, code % base], axis=1).astype(np.int32), sides.astype(np.int32)
-
-
-def _integrate(
-    values: npt.NDArray[Any], low: FloatArray, high: FloatArray, *, axis: int
-) -> FloatArray:
-    """Integrate pixels between positions along an axis; parts of a pixel count in proportion."""
-    total = np.cumsum(values, axis=axis, dtype=np.float64)
-    total = np.moveaxis(np.insert(total, 0, 0.0, axis=axis), axis, 0)
-
-    def until(position: FloatArray) -> FloatArray:
-        at = np.clip(position + 0.5, 0, total.shape[0] - 1)
-        below = np.floor(at).astype(np.intp)
-        above = np.minimum(below + 1, total.shape[0] - 1)
-        part = (at - below)[:, None]
-        return total[below] * (1.0 - part) + total[above] * part
-
-    return np.moveaxis(until(high) - until(low), 0, axis)

@@ -78,12 +78,15 @@ def lattice_band(
     padded = np.pad(flat, margin, mode="reflect")
     size = (fft.next_fast_len(padded.shape[0], True), fft.next_fast_len(padded.shape[1], True))
     spectrum = fft.rfft2(padded, size)
-    frequency = np.hypot(fft.fftfreq(size[0])[:, None], fft.rfftfreq(size[1])[None, :])
-    relative = (frequency * row_spacing_px).astype(np.float32)
+    down, across = (
+        (row_spacing_px * frequency).astype(np.float32) ** 2
+        for frequency in (fft.fftfreq(size[0]), fft.rfftfreq(size[1]))
+    )
+    relative = np.sqrt(down[:, None] + across[None, :])
     # Soft edges (about 0.1 wide) against ringing.
     steep = np.float32(17.0)
-    gain = 0.5 * (np.tanh(steep * (relative - low)) - np.tanh(steep * (relative - high)))
-    band = fft.irfft2(spectrum * gain, size)
+    spectrum *= np.tanh(steep * (relative - low)) - np.tanh(steep * (relative - high))
+    band = np.float32(0.5) * fft.irfft2(spectrum, size, overwrite_x=True)
     band = band[margin : margin + flat.shape[0], margin : margin + flat.shape[1]]
     band = np.ascontiguousarray(band, dtype=np.float32)
     if defect is not None:

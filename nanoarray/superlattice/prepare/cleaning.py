@@ -11,13 +11,14 @@ from skimage import exposure
 
 from nanoarray.errors import InputError
 from nanoarray.superlattice.prepare.defects import DefectLimits, find_defects
-from nanoarray.superlattice.prepare.spectrum import lattice_spacing, sharpness
+from nanoarray.superlattice.prepare.spectrum import lattice_spacing, radial_spectrum, sharpness
 
 __all__ = [
     "DefectLimits",
     "equalize",
     "find_defects",
     "lattice_spacing",
+    "radial_spectrum",
     "resample",
     "resample_mask",
     "sharpness",

@@ -81,7 +81,8 @@ def radial_spectrum(
                 if share > 0.95:
                     continue
                 tile = np.where(bad, tile[~bad].mean(), tile)
-            power = np.abs(fft.rfft2((tile - tile.mean()) * taper)) ** 2 / size**2
+            wave = fft.rfft2((tile - tile.mean()) * taper)
+            power = (wave.real**2 + wave.imag**2) / size**2
             spectra.append(np.bincount(ring, power.ravel())[: size // 2] / members)
             shares.append(share)
     if not spectra:
@@ -102,7 +103,10 @@ def noise_floor(spectrum: RadialSpectrum) -> float:
 
 
 def lattice_spacing(
-    image: NDArray[np.generic], *, defect: NDArray[np.bool_] | None = None
+    image: NDArray[np.generic],
+    *,
+    defect: NDArray[np.bool_] | None = None,
+    spectrum: RadialSpectrum | None = None,
 ) -> float:
     """Spacing of the lattice rows [px].
 
@@ -115,13 +119,15 @@ def lattice_spacing(
         Micrograph without data bar, shape ``(height, width)``.
     defect
         Pixels to leave out, same shape.
+    spectrum
+        ``radial_spectrum(image, defect=defect)`` where it is known.
 
     Returns
     -------
     float
         NaN when there is no ring.
     """
-    spectrum = radial_spectrum(image, defect=defect)
+    spectrum = spectrum or radial_spectrum(image, defect=defect)
     if spectrum.frequency.size == 0:
         return float("nan")
     noise = noise_floor(spectrum)
@@ -185,6 +191,7 @@ def sharpness(
     *,
     spacing_px: float | None = None,
     defect: NDArray[np.bool_] | None = None,
+    spectrum: RadialSpectrum | None = None,
 ) -> float:
     """Share of the image's structure that is as fine as the lattice.
 
@@ -202,14 +209,18 @@ def sharpness(
         Spacing of the lattice rows; measured when not given.
     defect
         Pixels to leave out, same shape.
+    spectrum
+        ``radial_spectrum(image, defect=defect)`` where it is known.
 
     Returns
     -------
     float
         0 to 1; 0 where no lattice is seen at all.
     """
-    spectrum = radial_spectrum(image, defect=defect)
-    spacing = lattice_spacing(image, defect=defect) if spacing_px is None else float(spacing_px)
+    spectrum = spectrum or radial_spectrum(image, defect=defect)
+    if spacing_px is None:
+        spacing_px = lattice_spacing(image, defect=defect, spectrum=spectrum)
+    spacing = float(spacing_px)
     if spectrum.frequency.size == 0 or not np.isfinite(spacing) or spacing <= 0:
         return 0.0
     noise = noise_floor(spectrum)

@@ -32,6 +32,7 @@ from nanoarray.superlattice.radon.kernels import (
     sheared_variance,
     subtract_local,
 )
+from nanoarray.superlattice.radon.tile_grid import box_sums
 
 DECIMATION: Final = 4
 
@@ -280,16 +281,11 @@ def _whole_tiles(
     )[np.newaxis, :]
     if valid.all():
         return inside
-    table = np.zeros((height + 1, width + 1), dtype=np.int64)
-    np.cumsum(np.cumsum(~valid, axis=0, dtype=np.int32), axis=1, dtype=np.int64, out=table[1:, 1:])
-    top = np.clip(np.floor(centres_y - reach), 0, height).astype(np.intp)
-    bottom = np.clip(np.ceil(centres_y + reach) + 1, 0, height).astype(np.intp)
-    left = np.clip(np.floor(centres_x - reach), 0, width).astype(np.intp)
-    right = np.clip(np.ceil(centres_x + reach) + 1, 0, width).astype(np.intp)
-    count = (
-        table[np.ix_(bottom, right)]
-        - table[np.ix_(top, right)]
-        - table[np.ix_(bottom, left)]
-        + table[np.ix_(top, left)]
+    bad = box_sums(
+        ~valid,
+        np.floor(centres_y - reach),
+        np.ceil(centres_y + reach) + 1,
+        np.floor(centres_x - reach),
+        np.ceil(centres_x + reach) + 1,
     )
-    return inside & (count == 0)
+    return inside & (bad == 0)

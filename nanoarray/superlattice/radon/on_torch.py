@@ -83,9 +83,7 @@ def _torch() -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        raise InputError(
-            "this needs torch: install it with pip install torch"
-        ) from error
+        raise InputError("this needs torch: install it with pip install torch") from error
     return torch
 
 

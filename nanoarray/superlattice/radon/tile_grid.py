@@ -114,7 +114,7 @@ def valid_fraction(
     half = tile_size_px / 2
     middle_y = np.asarray(centres_y, dtype=np.float64) + 0.5
     middle_x = np.asarray(centres_x, dtype=np.float64) + 0.5
-    inside = _box_sums(valid, middle_y - half, middle_y + half, middle_x - half, middle_x + half)
+    inside = box_sums(valid, middle_y - half, middle_y + half, middle_x - half, middle_x + half)
     return np.clip(inside / float(tile_size_px) ** 2, 0.0, 1.0)
 
 
@@ -128,25 +128,39 @@ def _mask_of_shape(missing: npt.ArrayLike, height_px: int, width_px: int) -> npt
     return mask
 
 
-def _box_sums(
+def box_sums(
     values: npt.NDArray[np.bool_],
     low_y: FloatArray,
     high_y: FloatArray,
     low_x: FloatArray,
     high_x: FloatArray,
 ) -> FloatArray:
-    """Sums over the boxes low..high (pixel-edge coordinates, fractions of pixels counted)."""
-    table = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
-    np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=table[1:, 1:])
-    # The integral image is linear between pixel edges, so interpolating it is exact.
-    rows = _at(table, high_y) - _at(table, low_y)
-    columns = _at(rows.T, high_x) - _at(rows.T, low_x)
-    # Rounding of differences of large sums must not leave negative areas.
-    return np.maximum(columns.T, 0.0)
+    """Number of True pixels in boxes; parts of a pixel count in proportion.
+
+    Parameters
+    ----------
+    values
+        (height, width).
+    low_y, high_y, low_x, high_x
+        (ny,), (ny,), (nx,), (nx,) edges of the boxes: pixel p covers p to p + 1.
+
+    Returns
+    -------
+    sums
+        (ny, nx) [px2].
+    """
+    if values.all():
+        rows, columns = np.ones(values.shape[0]), np.ones(values.shape[1])
+        return np.outer(
+            _shares(low_y, high_y, values.shape[0]) @ rows,
+            _shares(low_x, high_x, values.shape[1]) @ columns,
+        )
+    down = _shares(low_y, high_y, values.shape[0]) @ values.astype(np.float64)
+    return down @ _shares(low_x, high_x, values.shape[1]).T
 
 
-def _at(table: FloatArray, position: FloatArray) -> FloatArray:
-    position = np.clip(position, 0.0, table.shape[0] - 1)
-    below = np.minimum(position.astype(np.intp), table.shape[0] - 2)
-    part = (position - below)[:, np.newaxis]
-    return table[below] * (1 - part) + table[below + 1] * part
+def _shares(low: FloatArray, high: FloatArray, length: int) -> FloatArray:
+    """Share of every pixel (columns) that is in every interval (rows)."""
+    pixel = np.arange(length)
+    upper = np.minimum(high[:, np.newaxis], pixel + 1)
+    return np.clip(upper - np.maximum(low[:, np.newaxis], pixel), 0.0, 1.0)
