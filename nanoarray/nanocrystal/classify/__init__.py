@@ -1,1 +1,1 @@
-"""Classifiers of crystals, and what their accuracy means."""
+"""Classifiers of crystals: trained on shape groups or on human labels."""

@@ -4,8 +4,9 @@ Lengths, areas and ratios enter by their logarithm: sizes spread in ratios (log-
 crystal twice as large is as far away as one half as large. Then every column has mean 0 and
 standard deviation 1, so units do not matter.
 
-The number of axes d enters as one number. As six yes-or-no columns it would outweigh p and the
-axis ratio, and a value that is rare, often only a mistaken prediction, would be a group of its own.
+The number of axes d enters as one number, and a step of it is at most one standard deviation. As
+six yes-or-no columns, or divided by a tiny deviation, it would outweigh p and the axis ratio, and a
+value that is rare, often only a mistaken prediction, would be a group of its own.
 A circle has no axes, and any d that a network gives it is chance: the less the radius varies, the
 nearer d is moved to the middle of its scale.
 """
@@ -57,9 +58,9 @@ LOGARITHMS: Final = frozenset(
 )
 
 
-#: Spread of the radius, in parts of its mean, from which d counts in full: a circle drawn in
-#: 20 pixels varies by as much.
-_CLEAR_SPREAD: Final = 0.10
+#: Spread of the radius, in parts of its mean, from which d counts in full: half that of a square,
+#: twice that of a circle whose predicted p and axis ratio are 10 % off.
+_CLEAR_SPREAD: Final = 0.20
 #: Middle of the numbers of axes 1 to 6.
 _MIDDLE_D: Final = 3.5
 
@@ -205,6 +206,7 @@ def standardize(table: Table, columns: Sequence[str]) -> Standardized:
     values = values[order]
     mean = values.mean(axis=0) if kept.size else np.zeros(names.size)
     scale = np.where(varies, values.std(axis=0), 1.0) if kept.size else np.ones(names.size)
+    scale = np.where(names == "d", np.maximum(scale, 1.0), scale)
     return Standardized(
         rows=np.ascontiguousarray((values - mean) / scale),
         kept=kept[order],

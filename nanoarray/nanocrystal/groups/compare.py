@@ -150,7 +150,12 @@ def compare_methods(
 
 
 def count_nested(
-    rows: Floats, *, max_groups: int, min_rows: float, seed: int
+    rows: Floats,
+    *,
+    keep: npt.NDArray[np.bool_],
+    max_groups: int,
+    min_rows: float,
+    seed: int,
 ) -> int:
     """Number of groups when each group is divided again until it is one.
 
@@ -163,6 +168,8 @@ def count_nested(
     ----------
     rows
         (m, c) standardized.
+    keep
+        (c,) as of `single_group_test`.
     max_groups
         Largest number of groups in all.
     min_rows
@@ -170,7 +177,7 @@ def count_nested(
     seed
         Seed of everything random.
     """
-    return len(_parts(rows, max_groups, min_rows, seed))
+    return len(_parts(rows, keep, max_groups, min_rows, seed))
 
 
 def _candidate(
@@ -188,14 +195,20 @@ def _candidate(
     )
 
 
-def _parts(rows: Floats, max_groups: int, min_rows: float, seed: int) -> list[Floats]:
+def _parts(
+    rows: Floats, keep: npt.NDArray[np.bool_], max_groups: int, min_rows: float, seed: int
+) -> list[Floats]:
     if rows.shape[0] < 2 * min_rows or max_groups < 2:
         return [rows]
     spread = rows.std(axis=0)
     varies = spread > 1e-9
-    local = (rows[:, varies] - rows[:, varies].mean(axis=0)) / spread[varies]
+    # What keeps its distribution keeps its scale: there a small deviation is not to be enlarged.
+    scale = np.where(keep, np.maximum(spread, 1.0), spread)[varies]
+    local = (rows[:, varies] - rows[:, varies].mean(axis=0)) / scale
     share = min_rows / rows.shape[0]
-    test = single_group_test(local, max_groups=max_groups, min_share=share, seed=seed)
+    test = single_group_test(
+        local, max_groups=max_groups, min_share=share, seed=seed, keep=keep[varies]
+    )
     if not test.divided:
         return [rows]
     square = squareform(pdist(local))
@@ -213,5 +226,5 @@ def _parts(rows: Floats, max_groups: int, min_rows: float, seed: int) -> list[Fl
     parts: list[Floats] = []
     for i, member in enumerate(members):
         allowed = max_groups - len(parts) - (len(members) - i - 1)
-        parts += _parts(member, allowed, min_rows, seed)
+        parts += _parts(member, keep, allowed, min_rows, seed)
     return parts

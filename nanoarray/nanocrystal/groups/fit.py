@@ -136,7 +136,7 @@ def fit_groups(
     method: Method | Literal["auto"] = "auto",
     n_groups: int | None = None,
     max_groups: int = 10,
-    min_share: float = 0.01,
+    min_share: float = 0.02,
     linkage: Linkage = "ward",
     features: Sequence[str] = FEATURES,
     shape_parameters: Sequence[str] = SHAPE_PARAMETERS,
@@ -312,9 +312,13 @@ def _available(
 def _try(name: Dataset, data: Standardized, options: _Options) -> _Trial:
     if data.rows.shape[0] < MIN_CRYSTALS:
         unknown = np.full((len(METHODS), options.numbers.size), np.nan)
-        return _Trial(name, data, [], unknown, SingleGroupTest(0.0, 0.0, 1.0))
+        return _Trial(name, data, [], unknown, SingleGroupTest(0.0, 0.0, 0.0, 1.0))
     test = single_group_test(
-        data.rows, max_groups=options.max_groups, min_share=options.min_share, seed=options.seed
+        data.rows,
+        max_groups=options.max_groups,
+        min_share=options.min_share,
+        seed=options.seed,
+        keep=_kept_columns(data),
     )
     candidates, silhouettes = compare_methods(
         take_sample(data, linkage=options.linkage, seed=options.seed),
@@ -358,6 +362,7 @@ def _choose_number(
     best = max(candidates, key=_rank)
     nested = count_nested(
         sample.rows,
+        keep=_kept_columns(trial.data),
         max_groups=options.max_groups,
         min_rows=options.min_share * sample.rows.shape[0],
         seed=options.seed,
@@ -366,6 +371,10 @@ def _choose_number(
         said = f"{best.n_groups} groups by silhouette; {nested} since some are divided in themselves"
         return best.method, nested, [said]
     return best.method, best.n_groups, []
+
+
+def _kept_columns(data: Standardized) -> npt.NDArray[np.bool_]:
+    return np.array(data.columns) == "d"
 
 
 def _asked_number(
