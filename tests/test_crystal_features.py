@@ -205,6 +205,17 @@ def test_upright_rectangles(height, width):
     assert found["extrema"].tolist() == corners
 
 
+def test_regions_as_large_as_an_image_lose_nothing():
+    labels = np.ones((2400, 3600), np.int32)
+    labels[:, 3500:] = 0
+    found = {name: values[0] for name, values in measure(labels).items()}
+    assert found["area"] == found["convex_area"] == 2400 * 3500
+    assert found["axis_major"] == pytest.approx(4 * 3500 / np.sqrt(12), rel=1e-12)
+    assert found["axis_minor"] == pytest.approx(4 * 2400 / np.sqrt(12), rel=1e-12)
+    assert (found["centroid_y"], found["centroid_x"]) == (1199.5, 1749.5)
+    assert found["feret_min"] == 2400
+
+
 def test_chain_of_a_diamond():
     y, x = np.indices((21, 21)) - 10
     found = measure((np.abs(y) + np.abs(x) <= 6).astype(np.int32))

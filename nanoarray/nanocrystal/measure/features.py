@@ -281,7 +281,7 @@ def _shape_columns(raw: NDArray[Any], box: NDArray[np.int32]) -> dict[str, NDArr
         "centroid_x": raw["centroid_x"].copy(),
         "aspect_ratio": major / minor,
         "eccentricity": np.sqrt(np.maximum(1.0 - (minor / major) ** 2, 0.0)),
-        "orientation": np.where(difference > 0, direction, np.nan),
+        "orientation": np.where(difference > 1e-9 * (xx + yy), direction, np.nan),
         "circularity": 4.0 * np.pi * area / raw["perimeter"] ** 2,
         "solidity": area / raw["convex_area"],
         "extent": area / box_area,

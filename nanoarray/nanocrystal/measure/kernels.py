@@ -95,6 +95,9 @@ def _to_image(half_pixels, top, left, out):
 @njit(cache=True, nogil=True)
 def _sums(mask, grey, top, left, row):
     """Area, centroid, central second moments and grey values of the pixels of a mask."""
+    # Whole numbers: twice the distance from the middle of the bounding box. So nothing is lost in
+    # large crystals, and equal moments of symmetric ones are exactly equal.
+    middle_y, middle_x = mask.shape[0] - 1, mask.shape[1] - 1
     area, sum_y, sum_x, yy, xx, xy = 0, 0, 0, 0, 0, 0
     total, lowest, highest = 0.0, np.inf, -np.inf
     for y in range(mask.shape[0]):
@@ -102,11 +105,12 @@ def _sums(mask, grey, top, left, row):
             if not mask[y, x]:
                 continue
             area += 1
-            sum_y += y
-            sum_x += x
-            yy += y * y
-            xx += x * x
-            xy += x * y
+            v, u = 2 * y - middle_y, 2 * x - middle_x
+            sum_y += v
+            sum_x += u
+            yy += v * v
+            xx += u * u
+            xy += u * v
             value = float(grey[top + y, left + x])
             total += value
             lowest = value if not value >= lowest else lowest
@@ -118,11 +122,11 @@ def _sums(mask, grey, top, left, row):
             if mask[y, x]:
                 squares += (float(grey[top + y, left + x]) - mean) ** 2
     row.area = area
-    row.centroid_y, row.centroid_x = top + mean_y, left + mean_x
-    # Exact integers in the numerators: of equal moments the difference is exactly 0.
-    row.moment_yy = (area * yy - sum_y * sum_y) / (area * area)
-    row.moment_xx = (area * xx - sum_x * sum_x) / (area * area)
-    row.moment_xy = (area * xy - sum_x * sum_y) / (area * area)
+    row.centroid_y = top + 0.5 * (middle_y + mean_y)
+    row.centroid_x = left + 0.5 * (middle_x + mean_x)
+    row.moment_yy = 0.25 * (yy / area - mean_y * mean_y)
+    row.moment_xx = 0.25 * (xx / area - mean_x * mean_x)
+    row.moment_xy = 0.25 * (xy / area - mean_x * mean_y)
     row.intensity_mean = mean
     row.intensity_std = np.sqrt(squares / area)
     row.intensity_min, row.intensity_max = lowest, highest
