@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,6 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 OverlayKind = Literal["text", "scale bar", "data bar", "frame", "arrow", "box"]
+
+
+#: Typefaces of published panels: sans, serif (Times-like), each plain and bold.
+FONTS = ("DejaVuSans", "DejaVuSans-Bold", "STIXGeneral", "STIXGeneralBol", "DejaVuSerif", "cmr10")
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Overlay:
         Length of a scale bar or arrow as a share of the width.
     bold
         Thickness of strokes relative to plain text.
+    font
+        One of `FONTS`; empty for Pillow's own.
     """
 
     kind: OverlayKind
@@ -45,6 +54,18 @@ class Overlay:
     box: float = -1.0
     length: float = 0.2
     bold: int = 0
+    font: str = ""
+
+
+@lru_cache(maxsize=256)
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A typeface; those with a name are files that Matplotlib brings (it is not imported)."""
+    found = find_spec("matplotlib") if name else None
+    if found is None or found.origin is None:
+        return ImageFont.load_default(size)
+    return ImageFont.truetype(
+        str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf"), size
+    )
 
 
 def draw_overlays(
@@ -106,7 +127,7 @@ def _draw(
         ink.line((left, top, *tip), fill=255, width=max(round(size / 6), 1))
         ink.regular_polygon((*tip, size / 3), 3, rotation=int(np.rad2deg(-angle)) - 90, fill=255)
         return
-    font = ImageFont.load_default(size if overlay.kind != "data bar" else size / 5)
+    font = _font(overlay.font, round(size if overlay.kind != "data bar" else size / 5))
     if overlay.kind == "data bar":
         covered.rectangle((0, height - size, width, height), fill=255)
         for line in range(3):

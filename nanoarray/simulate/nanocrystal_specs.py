@@ -10,13 +10,24 @@ import numpy as np
 
 from nanoarray.simulate.nanocrystal_optics import Film, Recording
 from nanoarray.simulate.nanocrystal_outlines import OUTLINES
-from nanoarray.simulate.nanocrystal_overlays import Overlay
+from nanoarray.simulate.nanocrystal_overlays import FONTS, Overlay
 from nanoarray.simulate.nanocrystals import FieldSpec, Population, Profile
 
 _LONG = ("rod", "bent rod", "bone", "spindle", "ellipse", "blob")
 _NAMES = (*OUTLINES, "equation 1")
 # Round, facetted and rod-like crystals are what most micrographs show.
-_COMMON = ("sphere", "sphere", "rod", "facets", "hexagon", "cube", "blob", "ellipse", "equation 1")
+_COMMON = (
+    "sphere",
+    "sphere",
+    "rod",
+    "rod",
+    "facets",
+    "hexagon",
+    "cube",
+    "blob",
+    "ellipse",
+    "equation 1",
+)
 _PROFILES: tuple[Profile, ...] = ("flat", "round", "edge")
 
 
@@ -44,16 +55,25 @@ def random_field_spec(
     """
     # The network looks at an image where its crystals have about 32 px, and first as it comes.
     typical = _between(14, 56, rng) if rng.random() < 0.6 else _between(6, 100, rng)
-    filling = _between(0.03, 0.85, rng)
+    filling = _between(0.05, 0.85, rng) if rng.random() < 0.8 else _between(0.003, 0.1, rng)
     groups = int(rng.choice([1, 2, 3], p=[0.62, 0.28, 0.1]))
     shares = rng.dirichlet(np.full(groups, 1.5))
     depth = _between(0.25, 2.5, rng)
+    # Where sizes differ the small ones are often the fainter: thickness is size.
+    thinner = float(rng.choice([0.0, 0.5, 1.0]))
     populations = []
-    for share in shares:
+    for share in shares if rng.random() > 0.02 else ():
         diameter = typical * (1.0 if groups == 1 else _between(0.35, 1.6, rng))
         diameter = float(np.clip(diameter, 5, 150))
         populations.append(
-            _random_population(diameter, share * filling * height_px * width_px, depth, rng)
+            _random_population(
+                diameter,
+                share * filling * height_px * width_px,
+                depth
+                * min(diameter / typical, 1.2) ** thinner
+                * float(rng.choice([1.0, 1.0, 0.4])),
+                rng,
+            )
         )
     touching = rng.random()
     agglomeration = 0.0 if touching < 0.25 else float(rng.uniform(0.3, 1.0))
@@ -83,9 +103,9 @@ def _random_population(
     aspect = 1.0
     if name in _LONG:
         aspect = 1 + _between(0.1, 5.0, rng)
-    count = int(np.clip(area / (0.25 * np.pi * diameter**2), 3, 220))
+    count = int(np.clip(area / (0.25 * np.pi * diameter**2), 1, 220))
     core = 0.0
-    if rng.random() < 0.18:
+    if rng.random() < 0.22:
         core = float(rng.uniform(0.15, 0.85)) * float(rng.choice([1, 1, -1]))
     return Population(
         count=count,
@@ -153,24 +173,25 @@ def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
             return (0.0, 1.0) if rng.random() < 0.8 else (1.0, 0.0)
         return float(rng.choice([0.0, 1.0, 1.0, rng.uniform(0.1, 0.9)])), -1.0
 
-    if rng.random() < 0.3:
+    for _ in range(int(rng.choice([0, 1, 2], p=[0.5, 0.4, 0.1]))):
         grey, box = ink()
-        letter = str(rng.choice(list("abcdefghABCDEFGH")))
+        letter = str(rng.choice(list("abcdefghijklmnABCDEFGHIKLMN12345")))
         style = str(rng.choice(["{}", "({})", "{})", "{}1", "{}'"]))
         corner = rng.random(2) < 0.3
         marks.append(
             Overlay(
                 "text",
-                y=0.85 if corner[0] else float(rng.uniform(-0.03, 0.03)),
-                x=0.85 if corner[1] else float(rng.uniform(-0.03, 0.03)),
-                size=_between(0.05, 0.2, rng),
+                y=0.8 if corner[0] else float(rng.uniform(-0.06, 0.03)),
+                x=0.8 if corner[1] else float(rng.uniform(-0.06, 0.1)),
+                size=_between(0.06, 0.35, rng),
                 text=style.format(letter),
                 grey=grey,
                 box=box,
                 bold=int(rng.integers(0, 3)),
+                font=str(rng.choice(FONTS)),
             )
         )
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         grey, box = ink()
         number = str(rng.choice("1 2 5 10 20 50 100 200 500 0.2 0.5".split()))
         unit = str(rng.choice([" nm", "nm", " um", ""]))
@@ -179,12 +200,13 @@ def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
                 "scale bar",
                 y=float(rng.uniform(0.72, 0.95)),
                 x=float(rng.choice([0.05, 0.7, rng.uniform(0, 0.8)])),
-                size=_between(0.03, 0.14, rng),
+                size=_between(0.03, 0.2, rng),
                 text=number + unit,
                 grey=grey,
                 box=box,
-                length=_between(0.08, 0.35, rng),
+                length=_between(0.08, 0.6, rng),
                 bold=int(rng.integers(0, 3)),
+                font=str(rng.choice(FONTS)),
             )
         )
     if rng.random() < 0.05:

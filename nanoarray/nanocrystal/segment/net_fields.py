@@ -15,6 +15,10 @@ _WEIGHT_DIAMETER_PX = 25.0
 # Labels reach this far into gaps when contact lines are drawn: narrow gaps are lines too.
 _REACH_PX = 2.0
 
+# The ground of a crystal is the mean over about this distance.
+_GROUND_PX = 12.0
+_UNSEEN_WEIGHT = 0.05
+
 #: Weights are stored in steps of 1 / this in seven bits; the eighth is the contact line.
 WEIGHT_STEPS = 40
 
@@ -33,6 +37,7 @@ def training_sample(seed: int, index: int, size_px: int) -> NDArray[np.uint8]:
     spec = random_field_spec(rng, height_px=size_px, width_px=size_px)
     image, labels, _ = simulate_field(spec, seed=int(rng.integers(0, 2**62)))
     depth, contact, weight = targets(labels)
+    weight[unseen(image, labels)] = _UNSEEN_WEIGHT
     coded = np.where(labels > 0, 1 + np.rint(254 * depth), 0)
     packed = np.clip(np.rint(weight * WEIGHT_STEPS), 1, 127).astype(np.uint8)
     packed[contact] |= 128
@@ -72,6 +77,28 @@ def targets(
     weight = by_size[grown].astype(np.float32)
     weight[contact] = np.minimum(weight[contact] * 1.3, 3.0)
     return depth, contact, weight
+
+
+def unseen(image: NDArray, labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Pixels of crystals that nobody could find in the image.
+
+    A crystal whose mean differs from the ground around it by less than three grey levels, or by
+    less than five times its standard error, is not asked for: the answer would be a guess.
+    """
+    if not labels.any():
+        return np.zeros(labels.shape, bool)
+    grey = image.astype(np.float32)
+    empty = (labels == 0).astype(np.float32)
+    share = ndimage.gaussian_filter(empty, _GROUND_PX) + 1e-3
+    ground = ndimage.gaussian_filter(grey * empty, _GROUND_PX) + 1e-3 * float(np.median(grey))
+    ground = ground / share
+    flat = labels.ravel()
+    area = np.maximum(np.bincount(flat), 1)
+    contrast = np.abs(np.bincount(flat, (grey - ground).ravel()) / area)
+    noise = float(np.std(grey[1:] - grey[:-1])) / np.sqrt(2)
+    hidden = (contrast < 3.0) | (contrast < 5 * noise / np.sqrt(area))
+    hidden[0] = False
+    return hidden[labels]
 
 
 def _meeting(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
