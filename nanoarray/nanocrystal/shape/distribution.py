@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nanoarray.errors import InputError
-from nanoarray.nanocrystal.shape.formula import D_VALUES, P_RANGE, ShapeParameters
+from nanoarray.nanocrystal.shape.formula import AXIS_RATIO_RANGE, D_VALUES, P_RANGE, ShapeParameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,10 @@ class ShapeDistribution:
     """p is clipped to this range."""
     max_log2_axis_ratio: float = 2.0
     """log2 L is uniform between 0 and this; what lies below 0 is the same shape turned."""
+    rod_share: float = 0.05
+    """Share of shapes that are rods, longer than the rest: d = 2, p of at least 1."""
+    rod_log2_axis_ratio: tuple[float, float] = (2.0, 3.5)
+    """log2 L of rods; real samples hold rods of L = 5 to 10, which equation 1 can draw."""
     d_values: tuple[int, ...] = D_VALUES
     """Numbers of major axes, all equally likely."""
 
@@ -38,6 +42,12 @@ class ShapeDistribution:
                 f"log_p_std is {self.log_p_std} and max_log2_axis_ratio "
                 f"{self.max_log2_axis_ratio}: at least 0, and between 0 and 2"
             )
+        first, last = self.rod_log2_axis_ratio
+        if not 0 <= self.rod_share <= 1 or not 0 <= first <= last <= np.log2(AXIS_RATIO_RANGE[1]):
+            raise InputError(
+                f"rod_share is {self.rod_share} and rod_log2_axis_ratio {first, last}: between 0 "
+                f"and 1, and between 0 and {np.log2(AXIS_RATIO_RANGE[1]):g}"
+            )
         if not self.d_values or not set(self.d_values) <= set(D_VALUES):
             raise InputError(f"d_values are {self.d_values}: they must be among {D_VALUES}")
 
@@ -46,13 +56,13 @@ class ShapeDistribution:
 class CropConditions:
     """Ranges of what makes simulated crops imperfect; each is drawn per crop between its ends."""
 
-    size_px: tuple[float, float] = (20.0, 72.0)
+    size_px: tuple[float, float] = (24.0, 96.0)
     """Longer side of the bounding box in the micrograph [px], log-uniform: the pixelation."""
-    min_equivalent_diameter_px: float = 14.0
+    min_equivalent_diameter_px: float = 18.0
     """Shapes with thin tips are drawn larger, up to the largest size, to have at least this."""
     contrast: tuple[float, float] = (0.15, 0.8)
     """Share of the background that the crystal takes away."""
-    contrast_to_noise: tuple[float, float] = (4.0, 40.0)
+    contrast_to_noise: tuple[float, float] = (5.0, 40.0)
     """Contrast over the standard deviation of the Poisson noise of the background, log-uniform."""
     blur_px: tuple[float, float] = (0.4, 1.2)
     """Standard deviation of the blur of the picture [px of the micrograph]."""
@@ -66,7 +76,7 @@ class CropConditions:
     """Gap to a neighbour over the size of the crystal; negative where the two overlap."""
     neighbour_size: tuple[float, float] = (0.6, 1.5)
     """Size of a neighbour over the size of the crystal."""
-    segmentation_blur_px: tuple[float, float] = (0.6, 1.2)
+    segmentation_blur_px: tuple[float, float] = (0.5, 1.0)
     """Standard deviation of the smoothing before the segmentation [px]."""
     threshold: tuple[float, float] = (0.4, 0.6)
     """Share of the contrast at which the segmentation puts the edge."""
@@ -75,8 +85,8 @@ class CropConditions:
 
     def __post_init__(self) -> None:
         low, high = self.size_px
-        if not 8 <= low <= high <= 72:
-            raise InputError(f"size_px is {self.size_px}: it must lie between 8 and 72 px")
+        if not 8 <= low <= high <= 96:
+            raise InputError(f"size_px is {self.size_px}: it must lie between 8 and 96 px")
         for name in ("contrast", "contrast_to_noise", "blur_px", "segmentation_blur_px"):
             first, last = getattr(self, name)
             if not 0 < first <= last:
@@ -107,7 +117,15 @@ def draw_shapes(
     p = np.clip(rng.lognormal(chosen.log_p_mean, chosen.log_p_std, count), *chosen.p_range)
     d = rng.choice(np.asarray(chosen.d_values, np.int32), count)
     axis_ratio = 2.0 ** rng.uniform(0.0, chosen.max_log2_axis_ratio, count)
-    return ShapeParameters(p, d, axis_ratio, rng.uniform(0.0, 180.0, count))
+    phase = rng.uniform(0.0, 180.0, count)
+    rod = (rng.random(count) < chosen.rod_share) & np.any(np.equal(chosen.d_values, 2))
+    long = 2.0 ** rng.uniform(*chosen.rod_log2_axis_ratio, count)
+    return ShapeParameters(
+        np.where(rod, np.maximum(p, 1.0), p),
+        np.where(rod, 2, d).astype(np.int32),
+        np.where(rod, long, axis_ratio),
+        phase,
+    )
 
 
 def as_plain(settings: ShapeDistribution | CropConditions) -> dict[str, Any]:

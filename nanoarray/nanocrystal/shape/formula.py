@@ -32,12 +32,15 @@ from numpy.typing import ArrayLike, NDArray
 
 #: Range of p, of the ratio of axes and of d that shapes are described with.
 P_RANGE = (0.25, 70.0)
-AXIS_RATIO_RANGE = (1.0, 4.0)
+AXIS_RATIO_RANGE = (1.0, 16.0)
 D_VALUES = (1, 2, 3, 4, 5, 6)
 
 #: Two curves whose areas overlap by this Jaccard index are one shape in a 64 px crop: the
 #: difference is a third of a pixel along the outline of a crystal 50 px across.
 SAME_SHAPE_JACCARD = 0.975
+
+#: Pairs of curves compared at a time: bounds memory.
+_PAIRS = 2048
 
 
 class ShapeParameters(NamedTuple):
@@ -122,22 +125,25 @@ def curve_jaccard(
         Between 0 and 1, one per pair.
     """
     theta = (np.arange(angle_count) + 0.5) * (2.0 * np.pi / angle_count)
-
-    def squared(shapes: ShapeParameters) -> NDArray[np.float64]:
-        square = (
-            radius(
+    one = [np.atleast_1d(np.asarray(value, np.float64)) for value in first]
+    other = [np.atleast_1d(np.asarray(value, np.float64)) for value in second]
+    found = np.empty(one[0].shape[0])
+    for start in range(0, found.size, _PAIRS):
+        rows = slice(start, start + _PAIRS)
+        squares = []
+        for p, d, ratio, phase in (one, other):
+            square = radius(
                 theta,
-                p=np.atleast_1d(shapes.p)[:, None],
-                d=np.atleast_1d(shapes.d)[:, None],
-                axis_ratio=np.atleast_1d(shapes.axis_ratio)[:, None],
-                phase_rad=np.deg2rad(np.atleast_1d(shapes.phase_deg))[:, None],
+                p=p[rows, None],
+                d=d[rows, None],
+                axis_ratio=ratio[rows, None],
+                phase_rad=np.deg2rad(phase[rows, None]),
             )
-            ** 2
-        )
-        return np.asarray(square / square.mean(axis=1, keepdims=True))
-
-    one, other = squared(first), squared(second)
-    return np.asarray(np.minimum(one, other).sum(axis=1) / np.maximum(one, other).sum(axis=1))
+            square **= 2
+            squares.append(square / square.mean(axis=1, keepdims=True))
+        both, either = np.minimum(*squares), np.maximum(*squares)
+        found[rows] = both.sum(axis=1) / either.sum(axis=1)
+    return found
 
 
 def distinctness(p: ArrayLike, axis_ratio: ArrayLike) -> NDArray[np.float64]:
@@ -152,7 +158,13 @@ def distinctness(p: ArrayLike, axis_ratio: ArrayLike) -> NDArray[np.float64]:
     even, none = np.full(count, 2, np.int32), np.zeros(count)
     circle = ShapeParameters(np.full(count, 2.0), even, np.ones(count), none)
     shape = ShapeParameters(exponent, even, ratio, none)
-    return 1.0 - curve_jaccard(shape, circle, angle_count=360)
+    return 1.0 - _period_jaccard(shape, circle)
+
+
+def _period_jaccard(first: ShapeParameters, second: ShapeParameters) -> NDArray[np.float64]:
+    """`curve_jaccard` of pairs with one d each, over one period: then d does not matter."""
+    none = np.full(first.p.shape[0], 2, np.int32)
+    return curve_jaccard(first._replace(d=none), second._replace(d=none), angle_count=360)
 
 
 def canonical(
@@ -191,15 +203,15 @@ def canonical(
     ratio = np.where(swapped, 1.0 / np.maximum(ratio, 1e-12), ratio)
     phase = np.mod(np.where(swapped, phase + 90.0, phase), 180.0)
 
-    shapes = ShapeParameters(exponent, order, ratio, phase)
-    even = shapes._replace(axis_ratio=np.ones_like(ratio))
-    conjugate = np.clip(exponent / np.maximum(exponent - 1.0, 1e-9), 2.0, P_RANGE[1])
-    partner = even._replace(p=conjugate, phase_deg=phase + 45.0)
-    fold = (exponent >= 1.0) & (exponent < 2.0)
-    fold &= curve_jaccard(shapes, partner) >= same_shape_jaccard
-    exponent = np.where(fold, conjugate, exponent)
-    phase = np.where(fold, phase + 45.0, phase)
-    ratio = np.where(fold, 1.0, ratio)
+    # Only where p is between 1 and 2 and L small can a curve with L = 1 overlap enough.
+    near = np.flatnonzero((exponent >= 1.0) & (exponent < 2.0) & (ratio < 1.2))
+    conjugate = np.clip(exponent[near] / np.maximum(exponent[near] - 1.0, 1e-9), 2.0, P_RANGE[1])
+    shapes = ShapeParameters(exponent[near], order[near], ratio[near], phase[near])
+    partner = ShapeParameters(conjugate, order[near], np.ones(near.size), phase[near] + 45.0)
+    same = _period_jaccard(shapes, partner) >= same_shape_jaccard
+    fold = near[same]
+    exponent[fold], ratio[fold] = conjugate[same], 1.0
+    phase[fold] += 45.0
 
     round_ = 1.0 - distinctness(exponent, ratio) >= same_shape_jaccard
     exponent, ratio = np.where(round_, 2.0, exponent), np.where(round_, 1.0, ratio)

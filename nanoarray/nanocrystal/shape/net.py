@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nanoarray.nanocrystal.shape.formula import D_VALUES, P_RANGE, p_coordinate
+from nanoarray.nanocrystal.shape.formula import (
+    AXIS_RATIO_RANGE,
+    D_VALUES,
+    P_RANGE,
+    p_coordinate,
+)
 from nanoarray.nanocrystal.shape.polar import ANGLES, RADII
 from nanoarray.nanocrystal.shape.targets import KINDS
 
@@ -112,7 +117,7 @@ class ShapeNet(nn.Module):
         amplitude = torch.sqrt(real * real + imaginary * imaginary + 1e-8)
         described = self.describe(torch.cat((x.mean(dim=1), amplitude.flatten(1)), dim=1))
         heads = self.heads(described).view(-1, 3, KINDS)
-        span = 2.0 + 2.0 * _OVERLAP
+        span = math.log2(AXIS_RATIO_RANGE[1]) + _OVERLAP
         gates = self.gates(described)[:, None, :]
 
         def direction(which: int, harmonic: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from nanoarray.nanocrystal.shape.formula import ShapeParameters
 from nanoarray.nanocrystal.shape.render import render_shapes
 
 #: Side of one crystal's cell in the mosaic [px], and cells per mosaic. The window of a crystal of
-#: 72 px fits; 256 cells are 3 MB.
-_CELL_PX = 104
+#: 96 px fits; 256 cells are 5 MB.
+_CELL_PX = 136
 _CELLS = 256
 _NEIGHBOURS = 2
 
@@ -118,7 +118,7 @@ def simulate_crops(
             labels,
             places[part],
         )
-        cut = cut_crops(labels, grey, size=size_px)
+        cut = cut_crops(labels, grey, size=size_px, fill=0.0)
         crop[part], mask[part] = cut.pixels, cut.mask
         places[part, :2] = (places[part, :2] - cut.origin) / cut.scale[:, None]
         places[part, 2] /= cut.scale

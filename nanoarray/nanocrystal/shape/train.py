@@ -73,7 +73,7 @@ def train_shapes(
     *,
     seed: int = 0,
     images: int = 65_000,
-    epochs: int = 16,
+    epochs: int = 10,
     device: str = "auto",
     resume: bool = True,
     distribution: ShapeDistribution | None = None,
