@@ -116,7 +116,7 @@ def main() -> None:
         cells = [f"{1e6 * seconds:9.0f} us" for seconds in (*one, other, both)]
         print(f"{diameter:9.0f} px {count:12} {' '.join(cells)} {60 / both:8.0f}/min", flush=True)
         if options.segment:
-            from nanoarray.nanocrystal.segment import segment_image
+            from nanoarray.nanocrystal.segment.segment import segment_image
 
             def whole(image: np.ndarray = image) -> None:
                 found = segment_image(image).crystal

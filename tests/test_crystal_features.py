@@ -21,6 +21,7 @@ from nanoarray.nanocrystal.measure.features import (
     measure_crystals,
 )
 from nanoarray.superlattice.grains.cells import boundary_length
+from nanoarray.superlattice.grains.measure import measure_grains
 
 
 def measure(labels, pixels=None, *, pixel_size_nm=1.0, **options):
@@ -323,6 +324,27 @@ def test_touching_the_edge():
     found = measure(labels)
     assert found["touches_edge"].tolist() == [True, True, False]
     assert found["edge_weight"].tolist() == [0, 0, pytest.approx(20 * 30 / (1 * 25))]
+
+
+def test_edge_weights_are_those_of_grains():
+    labels, _ = blobs(13)
+    height, width = labels.shape
+    grains = measure_grains(
+        labels,
+        orientation=None,
+        confidence=None,
+        cell_area_px=np.ones(labels.shape),
+        stride_px=1.0,
+        centres_y=np.arange(height),
+        centres_x=np.arange(width),
+        field_height_px=height,
+        field_width_px=width,
+        pixel_size_nm=1.0,
+        symmetry=4,
+    )
+    found = measure(labels)
+    for name in ("label", "touches_edge", "edge_weight"):
+        assert np.array_equal(found[name], grains[name]), name
 
 
 def test_pixel_size_scales_lengths_and_nothing_else():
