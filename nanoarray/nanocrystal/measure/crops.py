@@ -171,7 +171,8 @@ def place_crop(
     A mask whose scale is at most 1 comes back pixel for pixel. Above 1 the crop has fewer pixels
     than the crystal and its boundary is rounded: at 64 px, discs, ellipses, rectangles, triangles
     and stars of 54 to 400 px come back with a Jaccard index of 0.96 to 1.00 (0.98 in the mean),
-    their area within 1 % and their centroid within 0.3 crop pixels.
+    their area within 1 % and their centroid within 0.3 crop pixels; long ones that are only a few
+    crop pixels wide with 0.89 and more.
 
     Parameters
     ----------
