@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from skimage.measure import regionprops
+from skimage.segmentation import expand_labels
 from torch.nn import functional
 
 from nanoarray.errors import InputError
@@ -23,6 +25,12 @@ Maps = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 #: The second pass brings the typical crystal to this diameter, within these scales.
 TARGET_DIAMETER_PX = 32.0
 _SCALES = (0.2, 2.0)
+_POLARITY_SIDE_PX = 256
+# A pass at a scale that differs by less than this (logarithm) would see the same.
+_SAME_SCALE = 0.25
+#: The first pass looks at an image at most this wide, a later one at no more pixels than that.
+FIRST_SIDE_PX = 640
+MOST_PIXELS = 1.6e6
 
 
 @lru_cache(maxsize=2)
@@ -33,21 +41,22 @@ def _network(path: str | None) -> SegmentationNet:
 def predict_maps(
     pixels: NDArray[np.float32], *, scale: float = 1.0, weights: Path | str | None = None
 ) -> Maps:
-    """Run the network at one scale.
+    """Run the network on an image resized by `scale`.
 
     Parameters
     ----------
     pixels
         Normalized image ``(height, width)``, crystals dark.
     scale
-        The image is resized by this factor first, and the maps back.
+        The image is resized by this factor first.
     weights
         Another weights file.
 
     Returns
     -------
     tuple
-        Probability of crystal, depth, probability of contact line; ``(height, width)`` float32.
+        Probability of crystal, depth, probability of contact line, at the size of the resized
+        image; float32.
     """
     net = _network(None if weights is None else str(weights))
     height, width = pixels.shape
@@ -63,14 +72,36 @@ def predict_maps(
         mode = "reflect" if below < size[0] and right < size[1] else "replicate"
         image = functional.pad(image, (0, right, 0, below), mode=mode)
         maps = net(image.contiguous(memory_format=torch.channels_last))
-        maps = maps[:, :, : size[0], : size[1]].contiguous()
-        if size != (height, width):
-            maps = functional.interpolate(
-                maps, size=(height, width), mode="bilinear", align_corners=False
-            )
-        maps[:, [0, 2]] = torch.sigmoid(maps[:, [0, 2]])
-    foreground, depth, contact = maps[0].numpy()
-    return foreground, depth, contact
+        foreground, depth, contact = maps[0, :, : size[0], : size[1]].contiguous()
+        return torch.sigmoid(foreground).numpy(), depth.numpy(), torch.sigmoid(contact).numpy()
+
+
+def _resized(
+    labels: NDArray[np.int32],
+    foreground: NDArray[np.float32],
+    shape: tuple[int, int],
+    threshold: float,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Labels and probability of a resized image brought to the size of the image.
+
+    The outline against the ground is drawn at full resolution from the probability.
+    """
+    if labels.shape == shape:
+        return labels, foreground
+    with torch.inference_mode():
+        smooth = functional.interpolate(
+            torch.from_numpy(foreground)[None, None],
+            size=shape,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )[0, 0].numpy()
+    row = np.minimum((np.arange(shape[0]) + 0.5) * labels.shape[0] / shape[0], labels.shape[0] - 1)
+    column = np.minimum(
+        (np.arange(shape[1]) + 0.5) * labels.shape[1] / shape[1], labels.shape[1] - 1
+    )
+    grown = expand_labels(labels, 1.5)[np.ix_(row.astype(int), column.astype(int))]
+    return np.where(smooth >= threshold, grown, 0).astype(np.int32), smooth
 
 
 def typical_diameter(labels: NDArray[np.int32]) -> float:
@@ -93,7 +124,8 @@ def segment_with_network(
     """Label the crystals of a micrograph.
 
     A first pass finds how large the crystals are; a second one looks at the image at the scale at
-    which they have the size that the network separates best.
+    which they have the size that the network separates best (a third one where the first was far
+    off).
 
     Parameters
     ----------
@@ -127,33 +159,54 @@ def segment_with_network(
         raise InputError(
             f"an image of shape {values.shape} cannot be segmented: pass (y, x) pixels"
         )
-    if not np.isfinite(values).all():
-        values = np.where(np.isfinite(values), values, np.median(values[np.isfinite(values)]))
+    finite = np.isfinite(values)
+    if not finite.any():
+        raise InputError("an image with no finite pixel cannot be segmented")
+    if not finite.all():
+        values = np.where(finite, values, np.median(values[finite]))
+    use = settings or Decoding()
     grey = normalized(values)
-    first_scale = min(1.0, 640 / min(grey.shape))
     if polarity == "auto":
         polarity = find_polarity(grey, weights=weights)
     if polarity == "bright":
         grey = -grey
-    maps = predict_maps(grey, scale=first_scale, weights=weights)
-    labels = decode(*maps, settings=settings)
-    diameter = typical_diameter(labels)
-    if not np.isfinite(diameter):
-        return labels, maps[0]
-    scale = float(np.clip(TARGET_DIAMETER_PX / diameter, *_SCALES))
-    if abs(np.log(scale / first_scale)) > 0.2:
+    scale = min(1.0, FIRST_SIDE_PX / min(grey.shape))
+    maps = predict_maps(grey, scale=scale, weights=weights)
+    labels = decode(*maps, settings=use)
+    highest = min(_SCALES[1], float(np.sqrt(MOST_PIXELS / grey.size)))
+    for _ in range(2):
+        diameter = typical_diameter(labels) / scale
+        if not np.isfinite(diameter):
+            break
+        better = float(np.clip(TARGET_DIAMETER_PX / diameter, _SCALES[0], highest))
+        if abs(np.log(better / scale)) < _SAME_SCALE:
+            break
+        scale = better
         maps = predict_maps(grey, scale=scale, weights=weights)
-        labels = decode(*maps, settings=settings)
-    return labels, maps[0]
+        labels = decode(*maps, settings=use)
+    return _resized(labels, maps[0], (grey.shape[0], grey.shape[1]), use.foreground)
 
 
 def find_polarity(
     grey: NDArray[np.float32], *, weights: Path | str | None = None
 ) -> Literal["dark", "bright"]:
-    """Whether crystals are darker than the ground: the reading of which the network is surer."""
-    scale = min(1.0, 256 / min(grey.shape))
-    sure = []
+    """Whether crystals are darker than the ground.
+
+    Both readings are tried on a small version of the image. Of the ground between crystals the
+    network makes few, doubtful and concave pieces; of crystals many, sure and convex ones.
+    """
+    scale = min(1.0, _POLARITY_SIDE_PX / min(grey.shape))
+    found = []
     for sign in (1, -1):
-        foreground, depth, _ = predict_maps(sign * grey, scale=scale, weights=weights)
-        sure.append(float((np.clip(depth, 0, 1) * np.clip(2 * foreground - 1, 0, 1)).mean()))
-    return "dark" if sure[0] >= 0.8 * sure[1] else "bright"
+        maps = predict_maps(sign * grey, scale=scale, weights=weights)
+        labels = decode(*maps)
+        evidence = 0.0
+        for piece in regionprops(labels, intensity_image=maps[0]):
+            top, left, bottom, right = piece.bbox
+            if min(bottom - top, right - left) < 3:
+                continue  # a line has no convex hull
+            convex = max(piece.solidity - 0.7, 0) / 0.3
+            sure = max(piece.intensity_mean - 0.6, 0) / 0.4
+            evidence += float(np.sqrt(piece.area)) * convex * sure
+        found.append(evidence)
+    return "dark" if found[0] >= found[1] else "bright"

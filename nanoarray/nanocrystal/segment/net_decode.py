@@ -35,14 +35,17 @@ class Decoding:
         Standard deviation of the smoothing of the depth map.
     least_area_px
         Smaller pieces are dropped.
+    least_probability
+        Pieces whose mean probability is lower are dropped.
     """
 
     foreground: float = 0.5
-    saddle: float = 0.75
-    line_weight: float = 0.7
+    saddle: float = 0.5
+    line_weight: float = 0.4
     seed: float = 0.25
-    smooth_px: float = 1.0
+    smooth_px: float = 1.5
     least_area_px: int = 9
+    least_probability: float = 0.85
 
 
 def decode(
@@ -83,7 +86,7 @@ def decode(
     height[1:] = ndimage.maximum(ground, seeds, np.arange(1, count + 1))
     first, second, saddle = _passes(pieces, ground.astype(np.float32))
     joined = _join(first, second, saddle, height, use.saddle)[pieces]
-    return _tidy(joined, use.least_area_px)
+    return _tidy(joined, foreground, use)
 
 
 def _passes(
@@ -138,13 +141,17 @@ def _join(
     return out
 
 
-def _tidy(labels: NDArray[np.int32], least_area_px: int) -> NDArray[np.int32]:
-    """Drop specks and number the rest 1..n in order of their first pixel."""
-    area = np.bincount(labels.ravel())
-    keep = area >= least_area_px
+def _tidy(
+    labels: NDArray[np.int32], foreground: NDArray[np.float32], use: Decoding
+) -> NDArray[np.int32]:
+    """Drop specks and doubtful pieces, and number the rest 1..n in order of their first pixel."""
+    flat = labels.ravel()
+    area = np.bincount(flat)
+    sure = np.bincount(flat, foreground.ravel()) / np.maximum(area, 1)
+    keep = (area >= use.least_area_px) & (sure >= use.least_probability)
     keep[0] = False
-    kept = np.where(keep[labels], labels, 0)
+    kept = keep[flat]
+    ids, first = np.unique(flat[kept], return_index=True)
     new = np.zeros(len(area), np.int32)
-    ids = np.unique(kept[kept > 0])
-    new[ids] = np.arange(1, len(ids) + 1)
-    return new[kept]
+    new[ids[np.argsort(first)]] = np.arange(1, len(ids) + 1)
+    return new[labels]

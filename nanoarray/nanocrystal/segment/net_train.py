@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -171,7 +172,7 @@ class _Run:
     def learn(self, images: torch.Tensor, coded: torch.Tensor) -> float:
         """One batch; returns its loss."""
         rising = min(1.0, (self.step + 1) / (0.03 * self.steps + 1))
-        falling = 0.5 * (1 + np.cos(np.pi * self.step / self.steps))
+        falling = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * rising * max(falling, 0.005)
         self.net.train()
