@@ -151,9 +151,7 @@ def search(
     return tuple(sorted(done, key=lambda trial: -trial.accuracy))
 
 
-def stratified_sample(
-    rows: Floats, codes: Codes, limit: int, *, seed: int
-) -> tuple[Floats, Codes]:
+def stratified_sample(rows: Floats, codes: Codes, limit: int, *, seed: int) -> tuple[Floats, Codes]:
     """At most about `limit` rows: the same share of every class, at least two of each."""
     if codes.size <= limit:
         return rows, codes

@@ -267,9 +267,7 @@ def predict_classes(classifier: Classifier, table: Table) -> npt.NDArray[Any]:
     return result
 
 
-def _check(
-    source: str, kinds: Sequence[str], folds: int, test_share: float, n_trials: int
-) -> None:
+def _check(source: str, kinds: Sequence[str], folds: int, test_share: float, n_trials: int) -> None:
     if source not in MEANING:
         raise InputError(f"source is {source!r}: expected one of {', '.join(MEANING)}")
     unknown = [kind for kind in kinds if kind not in KINDS]
@@ -286,7 +284,9 @@ def _material(table: Table, columns: Sequence[str], classes: npt.ArrayLike) -> _
     given = np.asarray(classes)
     values = read_columns(table, columns)
     if given.shape != values.shape[:1]:
-        raise InputError(f"classes have shape {given.shape}: expected one of {values.shape[0]} each")
+        raise InputError(
+            f"classes have shape {given.shape}: expected one of {values.shape[0]} each"
+        )
     if given.dtype.kind in "iu":
         labelled = given >= 1
     else:

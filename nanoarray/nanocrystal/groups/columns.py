@@ -257,11 +257,17 @@ def _axes_weight(p: Floats, axis_ratio: Floats) -> Floats:
     phase = np.linspace(0.0, np.pi / 2, 33)
     with np.errstate(divide="ignore"):
         # log R of equation 1; log 0 = -inf drops out of the sum as it should.
-        log_radius = -np.logaddexp(
-            power * (np.log(np.where(known, axis_ratio, np.nan))[:, np.newaxis]
-                     + np.log(np.cos(phase).clip(0.0))),
-            power * np.log(np.sin(phase)),
-        ) / power
+        log_radius = (
+            -np.logaddexp(
+                power
+                * (
+                    np.log(np.where(known, axis_ratio, np.nan))[:, np.newaxis]
+                    + np.log(np.cos(phase).clip(0.0))
+                ),
+                power * np.log(np.sin(phase)),
+            )
+            / power
+        )
     radius = np.exp(log_radius - log_radius.max(axis=1, keepdims=True))
     spread = (1.0 - radius.min(axis=1)) / radius.mean(axis=1)
     return np.minimum(spread / _CLEAR_SPREAD, 1.0)

@@ -223,7 +223,9 @@ def predict_groups(model: Model, table: Table) -> npt.NDArray[np.int32]:
         columns = [str(name) for name in model["columns"]]
         mean, scale, sizes = model["mean"], model["scale"], model["group_size"]
     except KeyError as error:
-        raise InputError(f"the model of shape groups has no {error}: fit the groups again") from error
+        raise InputError(
+            f"the model of shape groups has no {error}: fit the groups again"
+        ) from error
     if version != MODEL_VERSION:
         raise InputError(
             f"the model of shape groups has version {version}, expected {MODEL_VERSION}:"
@@ -265,7 +267,9 @@ def _check(
 
 
 def _fit(table: Table, columns: dict[Dataset, tuple[str, ...]], options: _Options) -> GroupFit:
-    trials = {name: _try(name, standardize(table, names), options) for name, names in columns.items()}
+    trials = {
+        name: _try(name, standardize(table, names), options) for name, names in columns.items()
+    }
     chosen = trials[_choose_dataset(trials, options.dataset)]
     notes = list(chosen.data.notes)
     if missing := [name for name in DATASETS if name not in trials]:
@@ -368,7 +372,9 @@ def _choose_number(
         seed=options.seed,
     )
     if nested > best.n_groups:
-        said = f"{best.n_groups} groups by silhouette; {nested} since some are divided in themselves"
+        said = (
+            f"{best.n_groups} groups by silhouette; {nested} since some are divided in themselves"
+        )
         return best.method, nested, [said]
     return best.method, best.n_groups, []
 
@@ -426,9 +432,16 @@ def _numbered(
     if "centers" in parts:
         count = parts["centers"].shape[0]
     size = np.bincount(own, minlength=count)
-    means = np.stack(
-        [data.rows[own == k].mean(axis=0) if size[k] else parts["centers"][k] for k in range(count)]
-    ) if count else np.empty((0, len(data.columns)))
+    means = (
+        np.stack(
+            [
+                data.rows[own == k].mean(axis=0) if size[k] else parts["centers"][k]
+                for k in range(count)
+            ]
+        )
+        if count
+        else np.empty((0, len(data.columns)))
+    )
     # Of equal size, by their means: the order in which a method found them is arbitrary.
     order = np.lexsort((*means.T[::-1], -size)) if count else np.empty(0, dtype=np.int64)
     rank = np.empty(count, dtype=np.int32)

@@ -99,10 +99,7 @@ def single_group_test(
         return SingleGroupTest(0.0, 0.0, 0.0, 1.0)
     cloud = _Cloud(rows, np.zeros(rows.shape[1], dtype=bool) if keep is None else keep)
     expected = np.array(
-        [
-            _best_silhouette(cloud.draw(rng), max_groups, min_share, seed)
-            for _ in range(SIMULATIONS)
-        ]
+        [_best_silhouette(cloud.draw(rng), max_groups, min_share, seed) for _ in range(SIMULATIONS)]
     )
     reached = np.count_nonzero(expected >= found)
     return SingleGroupTest(

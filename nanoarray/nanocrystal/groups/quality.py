@@ -66,9 +66,7 @@ def tree_cophenet(tree: Floats, distances: Floats) -> float:
     return _correlation(cophenet(tree), distances)
 
 
-def group_cophenet(
-    rows: Floats, labels: npt.NDArray[np.integer], distances: Floats
-) -> float:
+def group_cophenet(rows: Floats, labels: npt.NDArray[np.integer], distances: Floats) -> float:
     """Cophenetic correlation of a division into groups, whatever method made it.
 
     The definition for a tree has no meaning for k-means or a mixture. Here the means of the groups
