@@ -71,12 +71,14 @@ def absorption_map(
     deepest = max(float(inside_px.max()), 1.0)
     relative = np.minimum(inside_px / deepest, 1.0)
     if material.profile == "round":
-        thickness = np.sqrt(1 - (1 - relative) ** 2) * 0.85 + 0.15
+        # A ball that stands on a rim of its own, from none (a sphere) to a lens.
+        rim = rng.uniform(0.0, 0.2)
+        thickness = rim + (1 - rim) * np.sqrt(1 - (1 - relative) ** 2)
     elif material.profile == "flat":
         thickness = np.ones_like(relative)
     else:
-        bevel = rng.uniform(0.15, 0.6)
-        thickness = 0.55 + 0.45 * np.minimum(relative / bevel, 1.0)
+        bevel, rim = rng.uniform(0.1, 0.6), rng.uniform(0.2, 0.75)
+        thickness = rim + (1 - rim) * np.minimum(relative / bevel, 1.0)
     if material.core:
         thickness = thickness * _core(relative, material.core, rng)
     factor = np.ones_like(thickness)
@@ -111,7 +113,7 @@ def _core(
         away = np.hypot(y - peak[0] - aside[0], x - peak[1] - aside[1]) / max(radius, 1.0)
         depth = abs(core) - away
     inner = 1 / (1 + np.exp(-np.clip(depth / wall, -30, 30)))
-    gain = rng.uniform(0.5, 4.0) if core > 0 else -rng.uniform(0.3, 0.85)
+    gain = rng.uniform(0.5, 5.0) if core > 0 else -rng.uniform(0.3, 0.85)
     return (1 + gain * inner) / max(1 + gain, 1.0)
 
 

@@ -32,7 +32,7 @@ class Overlay:
     size
         Height of the text (of the data bar; width of the frame) as a share of the field.
     text
-        What is written.
+        What is written (in a data bar up to three lines).
     grey
         Grey level of the ink, 0 to 1.
     box
@@ -130,9 +130,9 @@ def _draw(
     font = _font(overlay.font, round(size if overlay.kind != "data bar" else size / 5))
     if overlay.kind == "data bar":
         covered.rectangle((0, height - size, width, height), fill=255)
-        for line in range(3):
-            place = (left, height - size + (0.15 + 0.28 * line) * size)
-            ink.text(place, overlay.text, fill=255, font=font)
+        for line, text in enumerate(overlay.text.split("\n")):
+            place = (left, height - size + (0.1 + 0.28 * line) * size)
+            ink.text(place, text, fill=255, font=font)
         bar = (
             0.6 * width,
             height - 0.6 * size,

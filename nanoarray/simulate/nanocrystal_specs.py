@@ -28,7 +28,8 @@ _COMMON = (
     "ellipse",
     "equation 1",
 )
-_PROFILES: tuple[Profile, ...] = ("flat", "round", "edge")
+# Few crystals are plates: most are thinner at their outline.
+_PROFILES: tuple[Profile, ...] = ("flat", "round", "round", "edge", "edge")
 
 
 def _between(low: float, high: float, rng: np.random.Generator) -> float:
@@ -88,7 +89,7 @@ def random_field_spec(
         gap_px=float(rng.choice([-0.5, 0.0, 0.5, 1.0, 2.0, 4.0])) * min(typical / 20, 1.5),
         lattice=bool(rng.random() < 0.08 and filling > 0.1),
         hidden="split",
-        shell=_between(0.03, 0.3, rng) if rng.random() < 0.25 else 0.0,
+        shell=_between(0.02, 0.15, rng) if rng.random() < 0.15 else 0.0,
         shell_px=_between(1.0, max(typical / 4, 2.0), rng),
         film=_random_film(typical, rng),
         recording=_random_recording(typical, depth, rng),
@@ -106,7 +107,7 @@ def _random_population(
     count = int(np.clip(area / (0.25 * np.pi * diameter**2), 1, 220))
     core = 0.0
     if rng.random() < 0.22:
-        core = float(rng.uniform(0.15, 0.85)) * float(rng.choice([1, 1, -1]))
+        core = _between(0.1, 0.85, rng) * float(rng.choice([1, 1, -1]))
     return Population(
         count=count,
         diameter_nm=diameter,
@@ -120,7 +121,7 @@ def _random_population(
         roughness=float(rng.choice([0.0, 0.01, 0.03])),
         optical_depth=float(np.clip(depth * np.exp(0.25 * rng.standard_normal()), 0.12, 3.5)),
         optical_depth_sigma=_between(0.02, 0.5, rng),
-        profile=_PROFILES[int(rng.integers(0, 3))],
+        profile=_PROFILES[int(rng.integers(0, len(_PROFILES)))],
         contours=0.0 if rng.random() < 0.45 else _between(0.1, 0.8, rng),
         speckle=_between(0.01, 0.35, rng),
         core=core,
@@ -163,6 +164,15 @@ def _random_recording(typical: float, depth: float, rng: np.random.Generator) ->
         gamma=_between(0.7, 1.5, rng),
         jpeg_quality=int(rng.integers(30, 95)) if rng.random() < 0.4 else 0,
     )
+
+
+def _bar_text(rng: np.random.Generator) -> str:
+    """Three lines such as instruments print under an image."""
+    words = (
+        "HV 120kV Mag 50000x 12:24:05 TEM Mode Imaging spot 3.0 WD 10.2 mm X:-967.85 Camera".split()
+    )
+    lines = [" ".join(rng.permutation(words)[: int(rng.integers(2, 7))]) for _ in range(3)]
+    return "\n".join(lines)
 
 
 def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
@@ -209,14 +219,15 @@ def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
                 font=str(rng.choice(FONTS)),
             )
         )
-    if rng.random() < 0.05:
+    if rng.random() < 0.07:
         dark = rng.random() < 0.4
         marks.append(
             Overlay(
                 "data bar",
                 x=0.02,
-                size=float(rng.uniform(0.08, 0.2)),
-                text="HV 120 kV  Mag 50000x  12:24 TEM",
+                size=float(rng.uniform(0.08, 0.28)),
+                text=_bar_text(rng),
+                font=str(rng.choice(FONTS)),
                 grey=1.0 if dark else 0.0,
                 box=0.0 if dark else 1.0,
                 length=0.15,
