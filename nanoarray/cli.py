@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nanoarray.cli_train import train
 from nanoarray.errors import InputError, NanoarrayError, is_about_place
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class System(StrEnum):
     """What `simulate` can make."""
 
     superlattice = "superlattice"
+    nanocrystals = "nanocrystals"
 
 
 def main() -> None:
@@ -91,6 +93,9 @@ def _version(value: bool) -> None:
 
         typer.echo(f"nanoarray {__version__}")
         raise typer.Exit
+
+
+app.add_typer(train, name="train")
 
 
 @app.callback()
@@ -143,9 +148,10 @@ def simulate(
     Example: `nanoarray simulate superlattice sim --images 12 --seed 1`
     """
     from nanoarray.simulate.archive import simulate_archive
+    from nanoarray.simulate.nanocrystal_archive import simulate_nanocrystal_archive
 
-    del system
-    files = simulate_archive(out, image_count=images, seed=seed)
+    make = simulate_archive if system is System.superlattice else simulate_nanocrystal_archive
+    files = make(out, image_count=images, seed=seed)
     _say(f"{len(files)} images, their tags (tags.csv) and truth (truth/) in {out}")
 
 

@@ -20,9 +20,12 @@ from nanoarray.archive.engine import (
 from nanoarray.archive.executor import Executor, open_executor
 from nanoarray.archive.stage_parameters import StageParameters, checked, nearest
 from nanoarray.errors import InputError
+from nanoarray.nanocrystal.stages import STAGES as NANOCRYSTAL_STAGES
 from nanoarray.superlattice.stages import STAGES as SUPERLATTICE_STAGES
 
-STAGES: dict[str, Stage] = {stage.name: stage for stage in SUPERLATTICE_STAGES}
+STAGES: dict[str, Stage] = {
+    stage.name: stage for stage in (*SUPERLATTICE_STAGES, *NANOCRYSTAL_STAGES)
+}
 
 _HEADER_KEYS = ("name", "description")
 

@@ -8,15 +8,20 @@ from conftest import ROOT
 #: Modules that join kernels to Datasets, parameters or the store.
 ABOVE_KERNELS = {
     "__init__",
+    "class_models",
+    "constants",
     "grids",
     "lengths",
+    "models",
     "one_image",
     "one_map",
     "parameters",
+    "rows",
     "stages",
     "step_images",
     "steps",
     "summary",
+    "weights",
 }
 
 

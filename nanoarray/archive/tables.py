@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from nanoarray import schema
@@ -142,3 +144,31 @@ def image_columns(ds: xr.Dataset) -> dict[str, np.ndarray]:
             values = variable.values
             columns[str(name)] = values.astype(object) if values.dtype.kind in "UOT" else values
     return columns
+
+
+def frame_variables(
+    frame: pd.DataFrame,
+    dim: str,
+    columns: Mapping[str, tuple[str, str]],
+    *,
+    prefix: str = "",
+) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    """Columns of a table of statistics as variables along ``dim``, with units and meaning.
+
+    ``columns`` gives (units, meaning) by name; ``_low`` and ``_high`` are ends of an interval, and
+    what is not in it is a tag of the images. The names in the result start with ``prefix``.
+    """
+    variables = {}
+    for column in map(str, frame.columns):
+        base = column.removesuffix("_low").removesuffix("_high")
+        end = {"_low": ", lower end of the interval", "_high": ", upper end of the interval"}
+        units, text = columns.get(base, ("1", base.replace("_", " ")))
+        tag = schema.known("images", column)
+        if tag is not None:
+            units, text = tag.units, tag.long_name
+        values = frame[column].to_numpy()
+        if values.dtype.kind not in "fiub":
+            values = np.array(["" if v is None or v != v else str(v) for v in values], dtype=object)
+        attrs = {"units": units, "long_name": text + end.get(column[len(base) :], "")}
+        variables[f"{prefix}{column}"] = (dim, values, attrs)
+    return variables

@@ -64,14 +64,22 @@ class ShapesParameters(StageParameters):
 class ShapeGroupsParameters(StageParameters):
     """How crystals are grouped."""
 
-    method: Literal["auto", "kmeans", "gaussian", "linkage"] = "auto"
-    """"auto": the best by silhouette among the three."""
-    dataset: Literal["auto", "features", "shape", "both"] = "auto"
-    """The ten common features, the shape parameters, or both; "auto": the best by silhouette."""
+    method: Literal["auto", "k-means", "gaussian mixture", "linkage"] = "auto"
+    """"auto": the one whose groups have the largest cophenetic correlation."""
+    dataset: Literal["auto", "features", "shape parameters", "both"] = "auto"
+    """The ten common features, the shape parameters, or both; "auto": where the groups stand out
+    most from a single one.
+    """
     n_groups: PositiveInt | None = None
-    """Number of groups; by default chosen by silhouette."""
+    """Number of groups; by default found by silhouette, one group being an answer."""
     max_groups: int = Field(10, ge=2, le=50)
     """Most groups that are tried."""
+    min_share: float = Field(0.01, ge=0, lt=0.5)
+    """Share of the crystals below which a part is outliers, not a group."""
+    linkage: Literal["ward", "average"] = "ward"
+    """Linkage of the method "linkage"."""
+    min_jaccard: float = Field(0.0, ge=0, le=1)
+    """Crystals whose shape overlaps them less are left out of the groups."""
     seed: int = Field(0, ge=0)
     """Seed of everything random."""
 
@@ -79,8 +87,10 @@ class ShapeGroupsParameters(StageParameters):
 class ClassesParameters(StageParameters):
     """How a classifier is trained and tested."""
 
-    classifier: Literal["svm", "forest", "neighbours", "logistic"] = "svm"
-    """Support vector machine, random forest, nearest neighbours or logistic regression."""
+    classifier: Literal[
+        "svm", "linear svm", "random forest", "nearest neighbours", "logistic regression"
+    ] = "svm"
+    """Kind of classifier; its settings are tuned."""
     labels: Existing | None = None
     """CSV of human labels (columns `image`, `label`, `class`); by default the shape groups, whose
     accuracy is that of cluster reproducibility.

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from nanoarray import schema
 from nanoarray.archive.stage_parameters import checked
-from nanoarray.archive.tables import image_columns
+from nanoarray.archive.tables import frame_variables, image_columns
 from nanoarray.errors import InputError
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
 from nanoarray.superlattice.statistics.sizes import (
@@ -107,20 +106,5 @@ def summarize(
     variables: dict[str, Any] = {}
     for dim, frame in tables.items():
         prefix = "" if dim == "condition" else f"{dim}_"
-        for name in frame.columns:
-            variables[f"{prefix}{name}"] = (dim, *_values_and_attrs(str(name), frame[name]))
+        variables |= frame_variables(frame, dim, STATISTIC_COLUMNS, prefix=prefix)
     return xr.Dataset(variables)
-
-
-def _values_and_attrs(name: str, column: pd.Series) -> tuple[np.ndarray, dict[str, str]]:
-    """A column as an array with its unit and meaning."""
-    base = name.removesuffix("_low").removesuffix("_high")
-    end = {"_low": ", lower end of the interval", "_high": ", upper end of the interval"}
-    units, text = STATISTIC_COLUMNS.get(base, ("1", base.replace("_", " ")))
-    tag = schema.known("images", name)
-    if tag is not None:
-        units, text = tag.units, tag.long_name
-    values = column.to_numpy()
-    if values.dtype.kind not in "fiub":
-        values = np.array(["" if v is None or v != v else str(v) for v in values], dtype=object)
-    return values, {"units": units, "long_name": text + end.get(name[len(base) :], "")}

@@ -1,0 +1,124 @@
+"""Segmenting and measuring one image, on NumPy arrays: what every block and Dataset maps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nanoarray.errors import ImageError, InputError
+from nanoarray.nanocrystal.measure.crops import cut_crops
+from nanoarray.nanocrystal.measure.features import measure_crystals
+from nanoarray.nanocrystal.parameters import CrystalMapsParameters
+from nanoarray.nanocrystal.segment.foreign import labels_from_foreign
+from nanoarray.nanocrystal.segment.result import assemble
+from nanoarray.nanocrystal.segment.segment import segment_image
+
+#: Endings of label images, in the order they are looked for.
+LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
+
+
+def segment_one(
+    pixels: npt.NDArray[Any], parameters: CrystalMapsParameters, *, image: str
+) -> dict[str, Any]:
+    """Crystals and rejected objects of one image (height, width), as `crystal_maps` holds them."""
+    if parameters.labels is None:
+        found = segment_image(pixels, method=parameters.method, polarity=parameters.polarity)
+    else:
+        foreign = read_labels(Path(parameters.labels), image)
+        labels = labels_from_foreign(foreign, shape=pixels.shape)
+        found = assemble(labels, reasons={}, polarity="")
+    return {
+        "crystal": found.crystal,
+        "rejected_object": found.rejected,
+        "crystal_count": np.int32(found.crystal.max(initial=0)),
+        "rejected_count": np.int32(len(found.reasons)),
+        "rejected_reasons": json.dumps(found.reasons),
+        "polarity": found.polarity,
+        "crystal_fraction": np.float32(np.mean(found.crystal > 0)),
+    }
+
+
+def read_labels(folder: Path, image: str) -> npt.NDArray[Any]:
+    """The label image of an image, from a folder of another program's.
+
+    Raises
+    ------
+    ImageError
+        When the folder has none for this image, or it cannot be read.
+    """
+    import tifffile
+    from imagecodecs import png_decode
+
+    for suffix in LABEL_SUFFIXES:
+        path = folder / f"{image}{suffix}"
+        if not path.is_file() or folder.resolve() not in path.resolve().parents:
+            continue
+        try:
+            if suffix == ".npy":
+                return np.asarray(np.load(path, allow_pickle=False))
+            if suffix == ".png":
+                return np.asarray(png_decode(path.read_bytes()))
+            return np.asarray(tifffile.imread(path))
+        except (ValueError, RuntimeError, tifffile.TiffFileError) as error:
+            raise ImageError(f"the label image {path.name} cannot be read: {error}") from error
+    raise ImageError(
+        f"no label image for {image!r} in {folder}: expected {image}.tif, .png or .npy"
+    )
+
+
+def measure_one(
+    crystal: npt.NDArray[np.integer],
+    rejected: npt.NDArray[np.integer],
+    reasons: list[str],
+    pixels: npt.NDArray[Any],
+    *,
+    pixel_size_nm: float,
+    crop_size: int,
+    image_index: int,
+) -> dict[str, npt.NDArray[Any]]:
+    """Rows of the table `crystals`, crystals first, then rejected objects.
+
+    Parameters
+    ----------
+    crystal, rejected
+        (height, width) label images; ids of rejected objects go on after those of the crystals.
+    reasons
+        Why each object was rejected, in the order of its id.
+    pixels
+        (height, width) the micrograph.
+    pixel_size_nm
+        NaN when unknown.
+    crop_size
+        Side of a crop.
+    image_index
+        Position of the image in the collection.
+
+    Raises
+    ------
+    InputError
+        When the maps and the reasons do not fit each other.
+    """
+    labels = np.where(rejected > 0, rejected, crystal)
+    rows = measure_crystals(labels, pixels, pixel_size_nm=pixel_size_nm)
+    crops = cut_crops(labels, pixels, size=crop_size)
+    count = rows["label"].size
+    first_rejected = int(crystal.max(initial=0))
+    if count != first_rejected + len(reasons):
+        raise InputError(
+            f"the maps hold {count} objects, expected {first_rejected} crystals and "
+            f"{len(reasons)} rejected"
+        )
+    return {
+        "image_index": np.full(count, image_index, np.int32),
+        "rejected": np.array([""] * first_rejected + reasons, dtype=object),
+        **rows,
+        "crop": crops.pixels,
+        "crop_mask": crops.mask,
+        "crop_scale": crops.scale,
+        "crop_origin_y": crops.origin[:, 0],
+        "crop_origin_x": crops.origin[:, 1],
+    }

@@ -1,0 +1,42 @@
+"""Tables of crystals as the kernels take them: which rows count, and their columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from nanoarray.nanocrystal.groups.columns import FEATURES, SHAPE_PARAMETERS
+
+#: Common features that do not depend on the pixel size.
+SCALE_FREE = ("aspect_ratio", "eccentricity", "circularity", "solidity", "extent")
+
+
+def whole_crystals(crystals: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Rows that are crystals, not rejected objects, and that the edge does not cut."""
+    kept = crystals["rejected"].values.astype(object) == ""
+    return np.asarray(kept & ~crystals["touches_edge"].values.astype(bool))
+
+
+def feature_names(crystals: xr.Dataset) -> tuple[str, ...]:
+    """The ten common features; without any pixel size those that need none.
+
+    A collection in which some images have a pixel size keeps all ten: crystals of the others have
+    no lengths and are left out, rather than compared by pixels.
+    """
+    known = np.isfinite(crystals["equivalent_diameter"].values)
+    return FEATURES if known.any() else SCALE_FREE
+
+
+def group_table(
+    crystals: xr.Dataset, shapes: xr.Dataset | None
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Features and shape parameters of every row; NaN where the row is not a whole crystal."""
+    whole = whole_crystals(crystals)
+    columns = {n: np.where(whole, crystals[n].values, np.nan) for n in FEATURES}
+    if shapes is not None:
+        for name in (*SHAPE_PARAMETERS, "jaccard"):
+            values = shapes[name].values.astype(np.float64)
+            values = np.where(values < 0, np.nan, values)
+            columns[name] = np.where(whole, values, np.nan)
+    return columns

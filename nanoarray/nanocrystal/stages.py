@@ -1,0 +1,296 @@
+"""The stages of the nanocrystal pipeline: what each reads, how its group is shaped and filled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nanoarray import schema
+from nanoarray.archive.engine import Inputs, Stage
+from nanoarray.archive.store import ArrayPlan, GroupPlan, array_plan
+from nanoarray.errors import NanoarrayError
+from nanoarray.nanocrystal import class_models, models
+from nanoarray.nanocrystal.measure.features import OUTLINE_POINTS
+from nanoarray.nanocrystal.one_image import measure_one, segment_one
+from nanoarray.nanocrystal.parameters import (
+    ClassesParameters,
+    CrystalMapsParameters,
+    CrystalsParameters,
+    CrystalStatisticsParameters,
+    ShapeGroupsParameters,
+    ShapesParameters,
+)
+from nanoarray.nanocrystal.summary import crystal_frame, image_frame, known_rows, summarize
+
+#: Images per block of the segmentation.
+BLOCK = 2
+#: Rows per block of the tables of crystals: crops of a block are a few megabytes.
+ROW_BLOCK = 1024
+
+
+# --- crystal_maps -----------------------------------------------------------------------------
+
+
+def _plan_maps(inputs: Inputs, parameters: CrystalMapsParameters) -> GroupPlan:
+    del parameters
+    images = inputs["images"]
+    sizes = {name: images.sizes[name] for name in ("image", "y", "x")}
+    arrays = tuple(
+        array_plan("crystal_maps", name, sizes, block=BLOCK)
+        for name in schema.GROUPS["crystal_maps"]
+    )
+    return GroupPlan(arrays, "image", sizes["image"], BLOCK)
+
+
+def _segment(
+    inputs: Inputs, parameters: CrystalMapsParameters, own: xr.Dataset, i: int
+) -> dict[str, Any]:
+    del own
+    images = inputs["images"]
+    return segment_one(_pixels(images, i), parameters, image=str(images["image"][i].values))
+
+
+# --- crystals ---------------------------------------------------------------------------------
+
+
+def _plan_crystals(inputs: Inputs, parameters: CrystalsParameters) -> GroupPlan:
+    count = int(_counts(inputs["crystal_maps"]).sum())
+    sizes = {
+        "crystal": count,
+        "corner": 4,
+        "point": OUTLINE_POINTS,
+        "axis": 2,
+        "extremum": 8,
+        "end": 2,
+        "crop_y": parameters.crop_size,
+        "crop_x": parameters.crop_size,
+    }
+    grey = str(inputs["images"]["intensity"].dtype)
+    arrays = _row_arrays("crystals", schema.GROUPS["crystals"], sizes, dtypes={"crop": grey})
+    return GroupPlan(arrays, "crystal", count, ROW_BLOCK)
+
+
+def _measure(
+    inputs: Inputs, parameters: CrystalsParameters, own: xr.Dataset, rows: slice
+) -> dict[str, Any]:
+    """Rows ``rows`` of the table: the objects of the images that these rows belong to."""
+    counts = _counts(inputs["crystal_maps"])
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    parts = []
+    for i in np.flatnonzero((ends > rows.start) & (starts < rows.stop) & (counts > 0)):
+        columns = _measure_image(inputs, parameters, int(i))
+        kept = slice(max(rows.start - starts[i], 0), min(rows.stop, ends[i]) - starts[i])
+        parts.append({name: values[kept] for name, values in columns.items()})
+    names = [str(name) for name in own.data_vars]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names} if parts else {}
+
+
+def _measure_image(inputs: Inputs, parameters: CrystalsParameters, i: int) -> dict[str, Any]:
+    images, maps = inputs["images"], inputs["crystal_maps"]
+    height, width = int(images["height"][i]), int(images["width"][i])
+    try:
+        return measure_one(
+            maps["crystal"][i, :height, :width].values,
+            maps["rejected_object"][i, :height, :width].values,
+            json.loads(str(maps["rejected_reasons"][i].values) or "[]"),
+            _pixels(images, i),
+            pixel_size_nm=float(images["pixel_size"][i]),
+            crop_size=parameters.crop_size,
+            image_index=i,
+        )
+    except (ValueError, ArithmeticError, IndexError, KeyError) as error:
+        name = str(images["image"][i].values)
+        raise NanoarrayError(f"image {name!r} cannot be measured: {error}") from error
+
+
+def _counts(maps: xr.Dataset) -> np.ndarray:
+    """Rows of the table of crystals that each image has."""
+    names = ("crystal_count", "rejected_count")
+    return np.sum([maps[name].values.astype(np.int64) for name in names], axis=0)
+
+
+# --- shapes -----------------------------------------------------------------------------------
+
+
+def _plan_shapes(inputs: Inputs, parameters: ShapesParameters) -> GroupPlan:
+    models.check_shape_weights(parameters)  # before any result is replaced
+    count = inputs["crystals"].sizes["crystal"]
+    arrays = _row_arrays("shapes", schema.GROUPS["shapes"], {"crystal": count})
+    return GroupPlan(arrays, "crystal", count, ROW_BLOCK)
+
+
+def _place(
+    inputs: Inputs, parameters: ShapesParameters, own: xr.Dataset, rows: slice
+) -> dict[str, Any]:
+    del own
+    crystals = inputs["crystals"]
+    kept = crystals["rejected"][rows].values.astype(object) == ""
+    return models.place_in_shape_space(crystals["crop_mask"][rows].values, kept, parameters)
+
+
+# --- shape_groups -----------------------------------------------------------------------------
+
+
+def _shape_inputs(parameters: ShapeGroupsParameters) -> tuple[str, ...]:
+    needed = parameters.dataset != "features" or parameters.min_jaccard > 0
+    return ("crystals", "shapes") if needed else ("crystals",)
+
+
+def _plan_groups(inputs: Inputs, parameters: ShapeGroupsParameters) -> GroupPlan:
+    constants = models.fit_shape_groups(inputs["crystals"], inputs.get("shapes"), parameters)
+    return _plan_rows("shape_groups", ["shape_group"], inputs["crystals"], constants)
+
+
+def _group(
+    inputs: Inputs, parameters: ShapeGroupsParameters, own: xr.Dataset, rows: slice
+) -> dict[str, Any]:
+    crystals = inputs["crystals"].isel(crystal=rows)
+    shapes = inputs["shapes"].isel(crystal=rows) if "shapes" in inputs else None
+    return {"shape_group": models.give_groups(own, crystals, shapes, parameters)}
+
+
+# --- classes ----------------------------------------------------------------------------------
+
+
+def _plan_classes(inputs: Inputs, parameters: ClassesParameters) -> GroupPlan:
+    constants = class_models.train_classes(
+        inputs["images"],
+        inputs["crystals"],
+        inputs["shapes"],
+        inputs["shape_groups"],
+        parameters,
+    )
+    return _plan_rows("classes", ["predicted_group"], inputs["crystals"], constants)
+
+
+def _classify(
+    inputs: Inputs, parameters: ClassesParameters, own: xr.Dataset, rows: slice
+) -> dict[str, Any]:
+    del parameters
+    crystals = inputs["crystals"].isel(crystal=rows)
+    shapes = inputs["shapes"].isel(crystal=rows)
+    return {"predicted_group": class_models.give_classes(own, crystals, shapes)}
+
+
+# --- crystal_statistics -----------------------------------------------------------------------
+
+
+def _plan_statistics(inputs: Inputs, parameters: CrystalStatisticsParameters) -> GroupPlan:
+    """All of the statistics: small enough to be known before any block."""
+    ds = summarize(
+        crystal_frame(inputs["crystals"], inputs["shape_groups"]),
+        image_frame(inputs["images"], inputs["crystal_maps"]),
+        parameters,
+    )
+    count = ds.sizes["condition"]
+    return GroupPlan((), "condition", count, max(1, count), known_rows(ds))
+
+
+def _no_blocks(
+    inputs: Inputs, parameters: CrystalStatisticsParameters, own: xr.Dataset, rows: slice
+) -> dict[str, Any]:
+    """Everything was known when the group was planned."""
+    del inputs, parameters, own, rows
+    return {}
+
+
+# --- shared -----------------------------------------------------------------------------------
+
+
+def _row_arrays(
+    group: str,
+    names: Iterable[str],
+    sizes: Mapping[str, int],
+    *,
+    dtypes: Mapping[str, str] | None = None,
+) -> tuple[ArrayPlan, ...]:
+    """Arrays along crystals, with one chunk per block of rows whatever their inner dimensions."""
+    plans = [
+        array_plan(group, name, sizes, block=ROW_BLOCK, dtype=(dtypes or {}).get(name))
+        for name in names
+    ]
+    return tuple(dataclasses.replace(p, chunks=(ROW_BLOCK, *p.chunks[1:])) for p in plans)
+
+
+def _plan_rows(
+    group: str, names: list[str], crystals: xr.Dataset, constants: Mapping[str, Any]
+) -> GroupPlan:
+    count = crystals.sizes["crystal"]
+    arrays = _row_arrays(group, names, {"crystal": count})
+    return GroupPlan(arrays, "crystal", count, ROW_BLOCK, constants)
+
+
+def _pixels(images: xr.Dataset, i: int) -> np.ndarray:
+    """Pixels of image ``i`` without padding."""
+    height, width = int(images["height"][i]), int(images["width"][i])
+    return images["intensity"][i, :height, :width].values
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "crystal_maps",
+        ("images",),
+        CrystalMapsParameters,
+        1,
+        "image",
+        _plan_maps,
+        _segment,
+        "crystals found in the micrographs",
+    ),
+    Stage(
+        "crystals",
+        ("images", "crystal_maps"),
+        CrystalsParameters,
+        1,
+        "row",
+        _plan_crystals,
+        _measure,
+        "the table of crystals: features and crops",
+    ),
+    Stage(
+        "shapes",
+        ("crystals",),
+        ShapesParameters,
+        1,
+        "row",
+        _plan_shapes,
+        _place,
+        "parameters of the shape of each crystal",
+    ),
+    Stage(
+        "shape_groups",
+        _shape_inputs,
+        ShapeGroupsParameters,
+        1,
+        "row",
+        _plan_groups,
+        _group,
+        "groups of crystals of like shape",
+    ),
+    Stage(
+        "classes",
+        ("images", "crystals", "shapes", "shape_groups"),
+        ClassesParameters,
+        1,
+        "row",
+        _plan_classes,
+        _classify,
+        "a classifier of crystals and its accuracy",
+    ),
+    Stage(
+        "crystal_statistics",
+        ("images", "crystal_maps", "crystals", "shape_groups"),
+        CrystalStatisticsParameters,
+        1,
+        "whole",
+        _plan_statistics,
+        _no_blocks,
+        "sizes and groups by condition",
+    ),
+)
