@@ -39,13 +39,13 @@ class Decoding:
         Pieces whose mean probability is lower are dropped.
     """
 
-    foreground: float = 0.5
+    foreground: float = 0.35
     saddle: float = 0.5
     line_weight: float = 0.4
     seed: float = 0.25
-    smooth_px: float = 1.5
+    smooth_px: float = 2.0
     least_area_px: int = 9
-    least_probability: float = 0.85
+    least_probability: float = 0.8
 
 
 def decode(
