@@ -120,8 +120,7 @@ def parameter_errors(
     """
     true, found = canonical(*truth), canonical(*shape_parameters(predicted))
     known = found.d > 0
-    true = ShapeParameters(*(value[known] for value in true))
-    found = ShapeParameters(*(value[known] for value in found))
+    true, found = true.rows(known), found.rows(known)
     overlap = drawn_jaccard(true, found)
     distinct = distinctness(true.p, true.axis_ratio) > _ROUND
     right = found.d == true.d

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from nanoarray.nanocrystal.shape.formula import AXIS_RATIO_RANGE, P_RANGE
-from nanoarray.nanocrystal.shape.polar import mask_moments
+from nanoarray.nanocrystal.shape.polar_kernels import mask_moments
 from nanoarray.nanocrystal.shape.raster import cover, fill_outline, pieces_of, polygon_moments
 
 #: Vertices of the outlines that are compared with masks.
@@ -85,14 +85,14 @@ def _squared_error(coverage, mask):
 
 
 @njit(cache=True, nogil=True)
-def _step(state, free, damping, matrix, gradient):
-    """One damped Gauss-Newton step in the first `free` numbers of the state, within limits."""
-    damped = matrix[:free, :free].copy()
-    for a in range(free):
+def _step(state, damping, matrix, gradient):
+    """One damped Gauss-Newton step of a state, within limits."""
+    damped = matrix.copy()
+    for a in range(6):
         damped[a, a] += damping * matrix[a, a] + 1e-9
-    change = np.linalg.solve(damped, gradient[:free])
+    change = np.linalg.solve(damped, gradient)
     moved = state.copy()
-    for a in range(free):
+    for a in range(6):
         limit = 4.0 if a < 2 else 0.3
         moved[a] -= min(max(change[a], -limit), limit)
     moved[3] = min(max(moved[3], _COORDINATE_LOW), _COORDINATE_HIGH)
@@ -101,47 +101,53 @@ def _step(state, free, damping, matrix, gradient):
 
 
 @njit(cache=True, nogil=True)
-def _fit(state, d, mask, free, iterations, ys, xs, sheet, pages):
+def _fit(state, d, mask, iterations, ys, xs, sheet, pages):
     """Damped least squares of coverage against the mask; the state is replaced by the best.
 
     The squared difference of a coverage and a mask is the area of their symmetric difference with
     soft edges, so its minimum is the greatest overlap for a given mask.
     """
-    steps = np.array([0.1, 0.1, 0.004, 0.012, 0.02, 0.004 * d + 0.004])
+    steps = np.array([0.012, 0.02, 0.004 * d + 0.004])
     current, moved = pages[6], pages[7]
+    height, width = mask.shape
     draw_state(state, d, ys, xs, sheet, current)
     error = _squared_error(current, mask)
     damping = 0.01
-    matrix, gradient, row = np.empty((free, free)), np.empty(free), np.empty(free)
+    matrix, gradient, row = np.empty((6, 6)), np.empty(6), np.empty(6)
     for _ in range(iterations):
-        for a in range(free):
+        for a in range(3):
             trial = state.copy()
-            trial[a] += steps[a] if trial[a] + steps[a] < _COORDINATE_HIGH or a != 3 else -steps[a]
+            if a == 0 and trial[3] + steps[0] >= _COORDINATE_HIGH:
+                steps[0] = -steps[0]
+            trial[3 + a] += steps[a]
             draw_state(trial, d, ys, xs, sheet, pages[a])
-        edge = state[3] + steps[3] >= _COORDINATE_HIGH
         matrix[:] = 0.0
         gradient[:] = 0.0
-        for i in range(mask.shape[0]):
-            for j in range(mask.shape[1]):
+        for i in range(1, height - 1):
+            for j in range(1, width - 1):
+                # Moving and growing the shape moves its picture: the slopes of the coverage.
+                row[0] = 0.5 * (current[i - 1, j] - current[i + 1, j])
+                row[1] = 0.5 * (current[i, j - 1] - current[i, j + 1])
+                row[2] = (i - state[0]) * row[0] + (j - state[1]) * row[1]
                 here = current[i, j]
-                any_ = False
-                for a in range(free):
-                    sign = -1.0 if a == 3 and edge else 1.0
-                    row[a] = sign * (pages[a, i, j] - here) / steps[a]
-                    any_ = any_ or row[a] != 0.0
-                if not any_:
+                steady = row[0] == 0.0 and row[1] == 0.0
+                for a in range(3):
+                    row[3 + a] = (pages[a, i, j] - here) / steps[a]
+                    steady = steady and row[3 + a] == 0.0
+                if steady:
                     continue
                 residual = here - mask[i, j]
-                for a in range(free):
+                for a in range(6):
                     gradient[a] += row[a] * residual
                     for b in range(a + 1):
                         matrix[a, b] += row[a] * row[b]
-        for a in range(free):
+        steps[0] = abs(steps[0])
+        for a in range(6):
             for b in range(a):
                 matrix[b, a] = matrix[a, b]
         gained = 0.0
         for _attempt in range(4):
-            trial = _step(state, free, damping, matrix, gradient)
+            trial = _step(state, damping, matrix, gradient)
             draw_state(trial, d, ys, xs, sheet, moved)
             found = _squared_error(moved, mask)
             if found < error:
@@ -186,7 +192,7 @@ def fit_masks(masks, start, kinds_d, iterations, states, scores, chosen):
             score = _align(state, d, masks[k], area, centre_y, centre_x, ys, xs, sheet, pages[6])
             if iterations > 0:
                 placed = state.copy()
-                _fit(state, d, masks[k], 6, iterations, ys, xs, sheet, pages)
+                _fit(state, d, masks[k], iterations, ys, xs, sheet, pages)
                 draw_state(state, d, ys, xs, sheet, pages[6])
                 fitted = overlap(pages[6], masks[k])
                 if fitted < score:

@@ -25,7 +25,7 @@ x = R cos(theta), y = -R sin(theta). phi -> phi + a turns the curve by -2 a / d.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +50,12 @@ class ShapeParameters(NamedTuple):
     d: NDArray[np.int32]
     axis_ratio: NDArray[np.float64]
     phase_deg: NDArray[np.float64]
+
+    def rows(self, which: Any) -> ShapeParameters:
+        """Some of the shapes, by whatever indexes an array."""
+        return ShapeParameters(
+            self.p[which], self.d[which], self.axis_ratio[which], self.phase_deg[which]
+        )
 
 
 def radius(

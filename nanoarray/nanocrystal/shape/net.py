@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
     quadruple_phase: Tensor
 
 
-class _Circular(nn.Module):
+class _Circular(nn.Module):  # type: ignore[misc]
     """Convolution around the circle of angles, on (n, channels, 1, angles)."""
 
     def __init__(self, inputs: int, outputs: int, *, reach: int, step: int = 1) -> None:
@@ -55,7 +55,7 @@ class _Circular(nn.Module):
         return self.convolution(torch.cat(ends, dim=3))
 
 
-class _Block(nn.Module):
+class _Block(nn.Module):  # type: ignore[misc]
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
@@ -66,7 +66,7 @@ class _Block(nn.Module):
         return x + functional.relu(self.convolution(scaled))
 
 
-class ShapeNet(nn.Module):
+class ShapeNet(nn.Module):  # type: ignore[misc]
     """Kind, p, L and phase of shapes from their polar pictures.
 
     Radii are channels, convolutions run around the circle of angles. A turn of the crystal moves

@@ -158,7 +158,7 @@ def fit_shapes(
     refined = refine_shapes(masks, predicted)
     for shapes in found.shapes:
         poor = np.flatnonzero(refined["jaccard"] < _GOOD_FIT)
-        other = refine_shapes(masks[poor], ShapeParameters(*(value[poor] for value in shapes)))
+        other = refine_shapes(masks[poor], shapes.rows(poor))
         better = other["jaccard"] > refined["jaccard"][poor] + _CLEARLY_BETTER
         for name, values in refined.items():
             values[poor[better]] = other[name][better]
@@ -167,14 +167,18 @@ def fit_shapes(
 
 def _best_drawn(masks: NDArray[np.bool_], found: Candidates) -> dict[str, NDArray[Any]]:
     """The likeliest shape of every mask, or one that covers it clearly better."""
-    best = ShapeParameters(*(value.copy() for value in found.shapes[0]))
+    best = found.shapes[0]
     score = jaccard(masks, best)
     for shapes in found.shapes[1:]:
         other = jaccard(masks, shapes)
         better = other > score + _CLEARLY_BETTER
         score = np.where(better, other, score)
-        for kept, value in zip(best, shapes, strict=True):
-            kept[better] = value[better]
+        best = ShapeParameters(
+            np.where(better, shapes.p, best.p),
+            np.where(better, shapes.d, best.d),
+            np.where(better, shapes.axis_ratio, best.axis_ratio),
+            np.where(better, shapes.phase_deg, best.phase_deg),
+        )
     return {
         "p": best.p,
         "d": best.d,

@@ -138,7 +138,8 @@ def _draw_conditions(
     count = shapes.shape[0]
 
     def log_uniform(low_high: tuple[float, float]) -> NDArray[np.float64]:
-        return np.asarray(np.exp(rng.uniform(*np.log(low_high), count)))
+        low, high = (float(value) for value in np.log(low_high))
+        return np.asarray(np.exp(rng.uniform(low, high, count)))
 
     size = log_uniform(chosen.size_px)
     thin = chosen.min_equivalent_diameter_px / relative_diameters(shapes)
@@ -155,6 +156,6 @@ def _draw_conditions(
         rng.uniform(*chosen.threshold, count),
         rng.uniform(-0.5, 0.5, count),
         rng.uniform(-0.5, 0.5, count),
-        (rng.random(count) < chosen.bright_probability).astype(np.float64),
+        np.where(rng.random(count) < chosen.bright_probability, 1.0, 0.0),
     )
     return np.column_stack(columns)

@@ -15,7 +15,7 @@ Weights say how well a target is defined: none for d and phi of a circle, none f
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,17 @@ class Targets(NamedTuple):
     distinct_weight: NDArray[np.float32]
     #: Weight of 2 phi.
     uneven_weight: NDArray[np.float32]
+
+    def rows(self, which: Any) -> Targets:
+        """Some of the targets, by whatever indexes an array."""
+        return Targets(
+            self.kind[which],
+            self.p_coordinate[which],
+            self.log2_axis_ratio[which],
+            self.phase_rad[which],
+            self.distinct_weight[which],
+            self.uneven_weight[which],
+        )
 
 
 def encode(parameters: ShapeParameters) -> Targets:

@@ -56,7 +56,7 @@ def training_masks(
     first, last, _step = (rows or slice(0, images)).indices(images)
     parts = []
     for start in range(first // _CHUNK * _CHUNK, last, _CHUNK):
-        chunk = ShapeParameters(*(value[start : start + _CHUNK] for value in shapes))
+        chunk = shapes.rows(slice(start, start + _CHUNK))
         crops = simulate_crops(
             chunk,
             seed=int(np.random.SeedSequence((seed, start)).generate_state(1)[0]),
@@ -64,7 +64,7 @@ def training_masks(
             distribution=distribution,
         )
         parts.append(crops.crop_mask[max(first - start, 0) : last - start])
-    chosen = ShapeParameters(*(value[first:last] for value in shapes))
+    chosen = shapes.rows(slice(first, last))
     return chosen, np.concatenate(parts) if parts else np.zeros((0, 64, 64), np.bool_)
 
 
@@ -153,7 +153,7 @@ def train_shapes(
     train, validate, test = split_rows(images)
 
     def part(rows: slice) -> tuple[NDArray[np.uint8], Any]:
-        return polar[rows], type(targets)(*(value[rows] for value in targets))
+        return polar[rows], targets.rows(rows)
 
     last = epochs if stop_after is None else min(stop_after, epochs)
     for epoch in range(len(history), last):
