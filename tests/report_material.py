@@ -69,14 +69,18 @@ def write_group(
 ) -> None:
     """Write a group as a finished stage would."""
     dim = next(iter(sizes))
-    block = 4096 if dim == "grain" else 4
+    block = {"grain": 4096, "crystal": 64}.get(dim, 4)
     known = {
         name: (schema.GROUPS[group][name].dims, data, schema.GROUPS[group][name].attrs)
         for name, data in (constants or {}).items()
     }
     arrays = tuple(
         array_plan(
-            group, name, sizes, block=block, dtype=str(data.dtype) if name == "intensity" else None
+            group,
+            name,
+            sizes,
+            block=block,
+            dtype=str(data.dtype) if name in ("intensity", "crop") else None,
         )
         for name, data in values.items()
     )
@@ -107,11 +111,17 @@ def text(values: list[str]) -> np.ndarray:
     return np.array(values, dtype=object)
 
 
-def make_images(url: str, images: pd.DataFrame, pixels: list[np.ndarray]) -> None:
+def make_images(
+    url: str,
+    images: pd.DataFrame,
+    pixels: list[np.ndarray],
+    *,
+    shape: tuple[int, int] = (190, 230),
+) -> None:
     """The group ``images``; columns of ``images`` that the schema does not know are tags."""
     count = len(images)
-    sizes = {"image": count, "y": 190, "x": 230}
-    padded = np.zeros((count, 190, 230), np.uint8)
+    sizes = {"image": count, "y": shape[0], "x": shape[1]}
+    padded = np.zeros((count, *shape), np.uint8)
     for i, data in enumerate(pixels):
         padded[i, : data.shape[0], : data.shape[1]] = data
     columns: dict[str, Any] = {

@@ -50,7 +50,9 @@ def image_cards(
     contents: Contents, groups: Mapping[str, xr.Dataset], positions: Sequence[int]
 ) -> list[Card]:
     """A card for each of the images at these positions."""
-    lost = {str(k): str(v) for k, v in contents.left_out.set_index("image")["reason"].items()}
+    lost: dict[str, str] = {}
+    for name, reason in zip(contents.left_out["image"], contents.left_out["reason"], strict=True):
+        lost[str(name)] = f"{lost[str(name)]}; {reason}" if str(name) in lost else str(reason)
     return [_card(contents, groups, i, lost) for i in positions]
 
 
@@ -67,8 +69,7 @@ def _card(
     panels = [image_panel(plot_micrograph(image), alt, "micrograph")]
     grains, symmetry = grain_panels(groups, image, i)
     panels += grains
-    if contents.crystals is not None:
-        panels += crystal_panels(contents.crystals, groups, image, i)
+    panels += crystal_panels(contents.crystals, groups, image, i)
     return Card(name, _facts(contents, i, picture), tuple(panels), symmetry, tuple(notes))
 
 

@@ -15,15 +15,24 @@ import xarray as xr
 from nanoarray.archive import store
 from nanoarray.archive.engine import problems
 from nanoarray.archive.tables import image_columns
-from nanoarray.report.nanocrystals.contents import CrystalContents
+from nanoarray.report.nanocrystals.contents import GROUPS as CRYSTAL_GROUPS
+from nanoarray.report.nanocrystals.contents import CrystalContents, read_crystals
 from nanoarray.report.style import condition_title, is_missing, number_text, tag_unit
+from nanoarray.superlattice.stages import STAGES as SUPERLATTICE_STAGES
 from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS
 
 #: Tags that make conditions where no statistics say which do.
 DEFAULT_TAGS = ("temperature", "pressure")
 #: Groups along ``image`` in the order in which images can be lost.
-_IMAGE_STAGES = ("prepared", "tiles", "tile_clusters", "grain_maps")
+IMAGE_STAGES = ("prepared", "tiles", "tile_clusters", "grain_maps", "crystal_maps")
+#: Groups of each system in the order in which they are made.
+SYSTEMS: dict[str, tuple[str, ...]] = {
+    "superlattice": tuple(stage.name for stage in SUPERLATTICE_STAGES),
+    "nanocrystals": CRYSTAL_GROUPS,
+}
 NO_PIXEL_SIZE = "no pixel size: counted and mapped, but without lengths and areas"
+#: Step of images that have no pixel size.
+MEASURING = "measuring"
 NOT_RUN = "added after this step was run: run the pipeline again"
 
 
@@ -44,13 +53,15 @@ class Contents:
         Rows of ``grain_statistics``: conditions, comparisons of two, tests of trend; or None.
     labels
         Column of ``statistics`` -> (unit, meaning).
-    by
-        Tags that make the conditions.
+    grain_by, by
+        Tags that make the conditions of the grains, and of all that the store holds.
     records
         Group -> provenance, of the groups that are there.
     left_out
         One row per image that is not, or not wholly, in the results: ``image``, ``step``,
         ``reason``.
+    crystals
+        What there is about crystals, or None where their table is not finished.
     """
 
     url: str
@@ -60,6 +71,7 @@ class Contents:
     pairs: pd.DataFrame | None
     trends: pd.DataFrame | None
     labels: Mapping[str, tuple[str, str]]
+    grain_by: tuple[str, ...]
     by: tuple[str, ...]
     records: Mapping[str, Mapping[str, Any]]
     left_out: pd.DataFrame
@@ -74,10 +86,28 @@ class Contents:
         return store.open_group(self.url, group)
 
     @property
+    def systems(self) -> tuple[str, ...]:
+        """Which systems have been run, at least in part."""
+        return tuple(
+            name for name, groups in SYSTEMS.items() if any(g in self.records for g in groups)
+        )
+
+    @property
     def sized(self) -> pd.Series:
-        """Which images count in the statistics of sizes."""
-        lost = set(self.left_out["image"])
-        return ~self.images["image"].isin(lost)
+        """Which images count in the statistics of grain sizes."""
+        return ~self.images["image"].isin(self._lost("superlattice"))
+
+    @property
+    def crystal_images(self) -> pd.DataFrame:
+        """The images as the statistics of crystals see them: with ``usable``."""
+        lost = self._lost("nanocrystals")
+        # Without a pixel size there are no sizes, but shapes.
+        lost -= set(self.left_out.loc[self.left_out["step"] == MEASURING, "image"])
+        return self.images.assign(usable=~self.images["image"].isin(lost))
+
+    def _lost(self, system: str) -> set[str]:
+        others = {group for name, groups in SYSTEMS.items() if name != system for group in groups}
+        return set(self.left_out.loc[~self.left_out["step"].isin(others), "image"])
 
 
 def read_contents(url: str) -> Contents:
@@ -91,7 +121,7 @@ def read_contents(url: str) -> Contents:
     store.check_store(url)
     records = {name: store.provenance(url, name) for name in store.group_names(url)}
     frame = pd.DataFrame(image_columns(store.open_group(url, "images")))
-    for group in _IMAGE_STAGES:
+    for group in IMAGE_STAGES:
         if group in records:
             frame = _join(frame, store.read_columns(url, group, "image"), group)
     grains = None
@@ -101,10 +131,13 @@ def read_contents(url: str) -> Contents:
         grains.insert(0, "image", frame["image"].to_numpy(object)[index])
     tables: dict[str, pd.DataFrame] = {}
     labels: dict[str, tuple[str, str]] = {}
+    run = any(group in records for group in SYSTEMS["superlattice"])
     by: Sequence[str] = [tag for tag in DEFAULT_TAGS if _varies(frame, tag)]
     if records.get("grain_statistics", {}).get("complete"):
         tables, labels = _statistics(store.open_group(url, "grain_statistics"))
         by = records["grain_statistics"]["basis"]["parameters"]["by"]
+    crystals = read_crystals(url, frame, records)
+    own = tuple(by) if run or crystals is None else ()
     return Contents(
         url=url,
         images=frame,
@@ -113,9 +146,11 @@ def read_contents(url: str) -> Contents:
         pairs=tables.get("pair"),
         trends=tables.get("trend"),
         labels=labels,
-        by=tuple(by),
+        grain_by=tuple(by),
+        by=tuple(dict.fromkeys((*own, *(crystals.by if crystals is not None else ())))),
         records=records,
         left_out=_left_out(url, frame, records),
+        crystals=crystals,
     )
 
 
@@ -162,15 +197,18 @@ def _left_out(
     url: str, frame: pd.DataFrame, records: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
     """Why images are not in the results: the first step that lost each, and its reason."""
-    rows: dict[str, tuple[str, str, str]] = {}
+    # An image is lost once by each system, and once for both where it cannot be read.
+    rows: dict[tuple[str, str], tuple[str, str, str]] = {}
+    system_of = {group: name for name, groups in SYSTEMS.items() for group in groups}
 
     def lose(image: str, step: str, reason: str) -> None:
-        rows.setdefault(image, (image, step, reason))
+        if (image, "") not in rows:
+            rows.setdefault((image, system_of.get(step, "")), (image, step, reason))
 
     for image, reason in zip(frame["image"], frame["problem"], strict=True):
         if reason:
             lose(image, "reading", reason)
-    for group in _IMAGE_STAGES:
+    for group in IMAGE_STAGES:
         if group not in records:
             continue
         failed, left_out = problems(url, group)
@@ -187,8 +225,10 @@ def _left_out(
         for image in frame["image"][int(records[group].get("length", 0)) :]:
             lose(image, group, NOT_RUN)
     unknown = frame["ok"].astype(bool) & ~(frame["pixel_size"] > 0)
+    gone = {image for image, _ in rows}
     for image in frame.loc[unknown, "image"]:
-        lose(image, "measuring", NO_PIXEL_SIZE)
+        if image not in gone:
+            lose(image, MEASURING, NO_PIXEL_SIZE)
     return pd.DataFrame(list(rows.values()), columns=["image", "step", "reason"])
 
 
@@ -217,13 +257,16 @@ def conditions_of(images: pd.DataFrame, by: Sequence[str]) -> pd.Series:
 def choose_images(contents: Contents, count: int) -> list[int]:
     """Positions of images to show: spread over the conditions, and always the same ones.
 
-    Images with a grain map come first; those that were lost on the way show only where there are
-    not enough others.
+    Images with grains or crystals come first; those that were lost on the way show only where
+    there are not enough others.
     """
     frame = contents.images
     condition = conditions_of(frame, contents.by).to_numpy(object)
     readable = frame["ok"].to_numpy(bool)
-    mapped = readable & np.nan_to_num(_column(frame, "grain_count")).astype(bool)
+    counts = np.maximum(
+        *(np.nan_to_num(_column(frame, name)) for name in ("grain_count", "crystal_count"))
+    )
+    mapped = readable & (counts > 0)
     chosen: list[int] = []
     for pool in (np.flatnonzero(mapped), np.flatnonzero(readable & ~mapped)):
         queues = []

@@ -35,6 +35,11 @@ def downloads(contents: Contents) -> list[Download]:
     titles = {
         "grains": "every grain with the tags of its image",
         "grain_statistics": "statistics by condition",
+        "crystals": "every crystal and rejected object with the tags of its image",
+        "shapes": "shape parameters, in the order of the crystals",
+        "shape_groups": "shape groups, in the order of the crystals",
+        "classes": "classes by the classifier, in the order of the crystals",
+        "crystal_statistics": "statistics by condition",
         "images": "every image with its tags",
     }
     for group, title in titles.items():
@@ -60,7 +65,7 @@ def _download(url: str, group: str, title: str) -> Download:
 
 def _flat(ds: xr.Dataset) -> xr.Dataset:
     """The columns along the table's own dimension, without its raw headers."""
-    dim = next(d for d in ("grain", "condition", "image") if d in ds.dims)
+    dim = next(d for d in ("grain", "crystal", "condition", "image") if d in ds.dims)
     names = [n for n, v in ds.variables.items() if v.dims == (dim,) and n != "metadata"]
     return ds[names]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pandas as pd
-import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 import nanoarray
 from nanoarray.archive.engine import is_current
@@ -18,8 +21,10 @@ from nanoarray.archive.store import as_url
 from nanoarray.errors import InputError
 from nanoarray.pipeline import STAGES
 from nanoarray.report import text_tables
-from nanoarray.report.cards import Card, image_cards, open_groups
+from nanoarray.report.cards import image_cards, open_groups
 from nanoarray.report.contents import (
+    IMAGE_STAGES,
+    SYSTEMS,
     Contents,
     choose_images,
     conditions_of,
@@ -27,23 +32,22 @@ from nanoarray.report.contents import (
     reason_counts,
 )
 from nanoarray.report.downloads import MAX_BYTES, downloads, frame_rows
-from nanoarray.report.panels import Panel, svg_panel
-from nanoarray.report.style import data_uri, svg_bytes
+from nanoarray.report.nanocrystals.sections import crystal_facts, crystal_sections
+from nanoarray.report.superlattice import sections as grain_sections
 from nanoarray.report.superlattice import tables as grain_tables
-from nanoarray.report.superlattice.distributions import plot_size_distributions
-from nanoarray.report.superlattice.image_panels import detail_panels
-from nanoarray.report.superlattice.maps import plot_orientation_key
-from nanoarray.report.superlattice.means import plot_condition_means, unit_means
+from nanoarray.report.superlattice.sections import grain_facts, orientation_keys
 from nanoarray.report.text_tables import TextTable, number
 
-#: Conditions that a figure of distributions has panels for; the tables have all of them.
-MAX_PANELS = 24
 #: Rows of the lists of images that the page shows; the downloads have all of them.
 MAX_LISTED = 200
 
 
 def write_report(
-    store_url: str | os.PathLike[str], out: str | os.PathLike[str], *, image_count: int = 12
+    store_url: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    image_count: int = 12,
+    training: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write a report of a store as one self-contained HTML file.
 
@@ -55,6 +59,9 @@ def write_report(
         The HTML file to write; one that is there is replaced once the new one is whole.
     image_count
         Number of images to show, spread over the conditions. All images are in the statistics.
+    training
+        File that `nanoarray train shapes` wrote (``learning_curve.json``), to show how the shape
+        network was trained.
 
     Returns
     -------
@@ -64,8 +71,8 @@ def write_report(
     Raises
     ------
     InputError
-        When there is no such store, the folder of ``out`` does not exist, or ``image_count`` is
-        negative.
+        When there is no such store, the folder of ``out`` does not exist, ``image_count`` is
+        negative, or the file of the training cannot be read.
     """
     target = Path(out)
     if not target.absolute().parent.is_dir():
@@ -74,7 +81,8 @@ def write_report(
         raise InputError(f"{target} is a folder: expected the name of an HTML file")
     if image_count < 0:
         raise InputError(f"image_count is {image_count}: expected 0 or more")
-    text = render(read_contents(as_url(store_url)), image_count=image_count)
+    curve = _read_training(training) if training is not None else None
+    text = render(read_contents(as_url(store_url)), image_count=image_count, training=curve)
     partial = target.with_name(f".{target.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
@@ -84,7 +92,19 @@ def write_report(
     return target
 
 
-def render(contents: Contents, *, image_count: int = 12) -> str:
+def _read_training(place: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(place).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the file of the training {place} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("epochs"), list):
+        raise InputError(f"{place} is no file of a training: expected a list 'epochs' in it")
+    return content
+
+
+def render(
+    contents: Contents, *, image_count: int = 12, training: Mapping[str, Any] | None = None
+) -> str:
     """The page of a store's contents as HTML."""
     # Everything from the store is text from strangers: escaped wherever it is put.
     environment = Environment(
@@ -100,11 +120,16 @@ def render(contents: Contents, *, image_count: int = 12) -> str:
     cards = image_cards(contents, groups, positions)
     listed, unlisted = frame_rows(contents.left_out, MAX_LISTED)
     warned, unwarned = _warned_images(contents)
+    crystals = None
+    if contents.crystals is not None:
+        crystals = crystal_sections(contents.crystals, contents.crystal_images, training=training)
+    script = _script() if crystals is not None and crystals.space is not None else ""
     return environment.get_template("report.html.j2").render(
         title=_title(contents.url),
         url=contents.url,
         version=nanoarray.__version__,
         created=now(),
+        systems=contents.systems,
         facts=_summary(contents),
         alerts=_alerts(contents),
         stages=_stages(contents),
@@ -120,19 +145,34 @@ def render(contents: Contents, *, image_count: int = 12) -> str:
         warned_more=unwarned,
         image_total=len(contents.images),
         cards=cards,
-        keys=_keys(cards),
-        detail=_detail(contents, groups, positions),
-        distributions=_distributions(contents),
-        means=_means(contents),
+        keys=orientation_keys(card.symmetry for card in cards),
+        detail=grain_sections.detail(contents, groups, positions),
+        distributions=grain_sections.distributions(contents),
+        means=grain_sections.means(contents),
         statistics=grain_tables.statistics_tables(contents),
         warnings=grain_tables.condition_warnings(contents),
         comparisons=_present(
             grain_tables.trend_table(contents), grain_tables.comparison_table(contents)
         ),
         has_statistics=contents.statistics is not None,
+        crystals=crystals,
+        # The only script of the page, and the only one that its policy allows.
+        script=Markup(script),
+        script_digest=_script_digest(script),
         downloads=downloads(contents),
         max_megabytes=MAX_BYTES // 1_000_000,
     )
+
+
+def _script() -> str:
+    """The script of the rotating figure. It is in the package: nothing of the store is in it."""
+    return resources.files("nanoarray.report").joinpath("shape_space.js").read_text("utf-8")
+
+
+def _script_digest(script: str) -> str:
+    """What the content security policy knows the script by; "" without one."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'" if script else ""
 
 
 def _title(url: str) -> str:
@@ -149,18 +189,11 @@ def _summary(contents: Contents) -> list[tuple[str, str]]:
     facts = [(number(len(frame)), "images")]
     conditions = conditions_of(frame, contents.by).nunique()
     facts.append((number(conditions), "condition" if conditions == 1 else "conditions"))
-    lost = len(contents.left_out)
+    lost = contents.left_out["image"].nunique()
     facts.append((number(lost), "images left out" if lost != 1 else "image left out"))
-    if contents.grains is not None:
-        facts.append((number(len(contents.grains)), "grains found"))
-    if contents.statistics is not None and "grain_count" in contents.statistics:
-        counted = int(contents.statistics["grain_count"].sum())
-        facts.append((number(counted), "grains in the statistics"))
-        means = contents.statistics["mean_area"].dropna()
-        if len(means):
-            low, high = number(float(means.min())), number(float(means.max()))
-            span = low if low == high else f"{low} to {high}"
-            facts.append((f"{span} µm²", "mean grain area by condition"))
+    facts += grain_facts(contents)
+    if contents.crystals is not None:
+        facts += crystal_facts(contents.crystals)
     return facts
 
 
@@ -170,7 +203,7 @@ def _alerts(contents: Contents) -> list[str]:
     for name, record in contents.records.items():
         if not record.get("complete"):
             found.append(f"{name} is not finished: what follows from it is missing or partial.")
-        elif name in ("prepared", "tiles", "tile_clusters", "grain_maps"):
+        elif name in IMAGE_STAGES:
             new = len(contents.images) - int(record.get("length", 0))
             if new > 0:
                 found.append(f"{new} images were added after {name} was made: run it again.")
@@ -180,9 +213,14 @@ def _alerts(contents: Contents) -> list[str]:
                 f"{name} is out of date: images, pixel sizes or tags changed after it was made: "
                 "run it again."
             )
-    for name in STAGES:
-        if name not in contents.records:
-            found.append(f"{name} has not been run.")
+    for system, names in SYSTEMS.items():
+        if system in contents.systems:
+            found += [f"{name} has not been run." for name in names if name not in contents.records]
+    if not contents.systems:
+        commands = " or ".join(f"nanoarray run {system} {contents.url}" for system in SYSTEMS)
+        found.append(f"No pipeline has been run yet: {commands}.")
+    if contents.crystals is not None:
+        found += [f"{note}." for note in contents.crystals.notes]
     return found
 
 
@@ -244,80 +282,3 @@ def _warned_images(contents: Contents) -> tuple[list[tuple[str, ...]], int]:
     if "warning" not in frame:
         return [], 0
     return frame_rows(frame.loc[frame["warning"] != "", ["image", "warning"]], MAX_LISTED)
-
-
-def _keys(cards: Sequence[Card]) -> dict[int, str]:
-    """Keys to the orientation colours of the symmetries that occur: each is in the page once."""
-    found = sorted({card.symmetry for card in cards if card.symmetry in (2, 4, 6)})
-    return {
-        fold: data_uri(svg_bytes(plot_orientation_key(fold)), "image/svg+xml") for fold in found
-    }
-
-
-def _detail(
-    contents: Contents, groups: dict[str, xr.Dataset], positions: Sequence[int]
-) -> tuple[str, list[Panel]]:
-    """One image in detail: the first of those shown that has tiles."""
-    for i in positions:
-        panels = detail_panels(contents, groups, i)
-        if panels:
-            return str(contents.images["image"].iloc[i]), panels
-    return "", []
-
-
-def _distributions(contents: Contents) -> list[Panel]:
-    if contents.grains is None or contents.statistics is None:
-        return []
-    images, edge = _statistics_images(contents), _edge(contents)
-    grains = contents.grains
-    panels = []
-    shown = images
-    tags = [tag for tag in contents.by if tag in images]
-    if tags and len(contents.statistics) > 1:
-        figure = plot_size_distributions(grains, images, edge=edge)
-        alt = "Histogram of the grain areas of all images, by number and by area"
-        panels.append(svg_panel(figure, alt, "all images"))
-        condition = conditions_of(images, tags)
-        caption = "by condition"
-        if condition.nunique() > MAX_PANELS:
-            per_image = grains["image"].value_counts()
-            weight = images["image"].map(per_image).fillna(0).groupby(condition).sum()
-            kept = weight.sort_values(ascending=False, kind="stable").index[:MAX_PANELS]
-            shown = images[condition.isin(kept)]
-            caption += f": the {MAX_PANELS} with most grains of {condition.nunique()}"
-    else:
-        caption = "all images"
-    chosen = grains[grains["image"].isin(set(shown["image"]))]
-    figure = plot_size_distributions(chosen, shown, by=tags, edge=edge)
-    alt = "Histograms of the grain areas of each condition, by number and by area"
-    panels.append(svg_panel(figure, alt, caption))
-    return panels
-
-
-def _means(contents: Contents) -> list[Panel]:
-    """Mean area against each tag that has more than one value."""
-    frame = contents.statistics
-    if frame is None or contents.grains is None or frame["mean_area"].isna().all():
-        return []
-    images = _statistics_images(contents)
-    tags = [tag for tag in contents.by if tag in frame]
-    by_sample = "sample" in images and (images["sample"] != "").any()
-    unit: Literal["sample", "image"] = "sample" if by_sample else "image"
-    points = unit_means(contents.grains, images, by=tags, edge=_edge(contents), unit=unit)
-    panels = []
-    for tag in tags:
-        if frame[tag].nunique() < 2:
-            continue
-        figure = plot_condition_means(frame, x=tag, by=tags, points=points)
-        caption = f"against {tag}; bars: intervals, rings: each {unit}"
-        panels.append(svg_panel(figure, f"Mean grain area against {tag}, with intervals", caption))
-    return panels
-
-
-def _edge(contents: Contents) -> Any:
-    return contents.records["grain_statistics"]["basis"]["parameters"].get("edge", "exclude")
-
-
-def _statistics_images(contents: Contents) -> pd.DataFrame:
-    """The images as the statistics saw them: those that were lost are not usable."""
-    return contents.images.assign(usable=contents.sized)

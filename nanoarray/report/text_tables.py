@@ -107,24 +107,32 @@ def condition_table(contents: Contents) -> TextTable:
     frame = contents.images
     names = conditions_of(frame, contents.by)
     sized = contents.sized
+    if "superlattice" not in contents.systems:
+        sized = contents.crystal_images["usable"] & (frame["pixel_size"] > 0)
     rows = []
     for name in sorted(set(names)):
         part = frame[names == name]
         samples = {str(s) for s in part.get("sample", []) if not is_missing(s)}
-        counted = "–"
+        inside = set(part["image"])
+        counted = []
         if contents.grains is not None:
-            counted = number(int(contents.grains["image"].isin(set(part["image"])).sum()))
+            counted.append(number(int(contents.grains["image"].isin(inside).sum())))
+        if contents.crystals is not None:
+            found = contents.crystals.rows["image"].isin(inside) & contents.crystals.accepted
+            counted.append(number(int(found.sum())))
         rows.append(
             (
                 name,
                 number(len(part)),
                 number(int(sized[names == name].sum())),
                 number(len(samples)) if samples else "unknown",
-                counted,
+                *counted,
             )
         )
-    head = ("condition", "images", "in the sizes", "samples", "grains found")
-    return TextTable("Conditions", head, tuple(rows))
+    head = ["condition", "images", "in the sizes", "samples"]
+    head += ["grains found"] if contents.grains is not None else []
+    head += ["crystals found"] if contents.crystals is not None else []
+    return TextTable("Conditions", tuple(head), tuple(rows))
 
 
 def instrument_table(frame: pd.DataFrame) -> TextTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,12 @@ from matplotlib.ticker import MaxNLocator
 
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.compare.population import Population, build_population
-from nanoarray.report.nanocrystals.groups import FloatArray, empty_figure, group_colours
+from nanoarray.report.nanocrystals.groups import (
+    FloatArray,
+    empty_figure,
+    group_colours,
+    plain_log_ticks,
+)
 from nanoarray.report.style import (
     CATEGORIES,
     FAINT,
@@ -160,7 +166,7 @@ def _matching(statistics: pd.DataFrame | None, tags: dict[str, object]) -> pd.Se
     return None
 
 
-def _legend() -> tuple[list[object], list[str]]:
+def _legend() -> tuple[list[Any], list[str]]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -296,53 +302,62 @@ def _name_of(frame: pd.DataFrame, key: str, by: Sequence[str]) -> str:
 
 
 def plot_subsampling(
-    curve: pd.DataFrame,
-    *,
-    needed: float = math.nan,
-    value: str = "mean_size",
-    count: str = "crystal_count",
+    curve: pd.DataFrame, *, precision: pd.DataFrame | None = None, relative_error: float = 0.05
 ) -> Figure:
-    """How the mean size settles with the number of crystals measured.
+    """How the interval of the mean size narrows with the number of crystals measured.
+
+    Solid: whole images or samples are drawn, as they come; dashed: crystals, as if each were
+    independent. Where the solid curve is above the dashed one, crystals of one image are alike.
 
     Parameters
     ----------
     curve
-        One row per number of crystals (and ``condition``, where there are several): ``count``,
-        ``value`` and its ``_low`` and ``_high``.
-    needed
-        Number of crystals that the precision asks for (ISO 13322-1), where known.
-    value, count
-        Columns.
+        As from `nanocrystal.compare.precision.subsampling_curve`: ``condition``, ``drawn``,
+        ``crystal_count`` and ``relative_half_width``.
+    precision
+        As from `nanocrystal.compare.precision.precision_by_condition`: the numbers of crystals that
+        the precision asks for (ISO 13322-1) are marked.
+    relative_error
+        Precision that is asked for, where ``precision`` does not say.
     """
-    for name in (value, count):
+    for name in ("condition", "drawn", "crystal_count", "relative_half_width"):
         if name not in curve:
             raise InputError(f"the subsampling curve has no column {name!r}")
-    known = curve[np.isfinite(curve[value].to_numpy(np.float64))]
+    known = curve[np.isfinite(curve["relative_half_width"].to_numpy(np.float64))]
+    needed: dict[str, float] = {}
+    if precision is not None and len(precision):
+        means = precision[precision["quantity"] == "mean_size"]
+        keys = means["condition"].astype(str)
+        needed = dict(zip(keys, means["needed"].astype(float), strict=True))
+        relative_error = float(precision["relative_error"].iloc[0])
     with figure_style():
         if known.empty:
-            return empty_figure("no subsampling curve")
-        figure = new_figure(5.2, 3.3)
-        ax = figure.subplots(gridspec_kw=margins(5.2, 3.3, top=0.35))
-        names = (
-            known["condition"].astype(str) if "condition" in known else pd.Series("", known.index)
-        )
-        for k, name in enumerate(dict.fromkeys(names)):
-            part = known[names == name].sort_values(count)
+            return empty_figure("no subsampling curve: it takes two images with crystals")
+        figure = new_figure(6.0, 3.6)
+        ax = figure.subplots(gridspec_kw=margins(6.0, 3.6, top=0.2))
+        for k, name in enumerate(dict.fromkeys(known["condition"].astype(str))):
+            part = known[known["condition"].astype(str) == name].sort_values("crystal_count")
             colour = CATEGORIES[k % len(CATEGORIES)]
-            at = part[count].to_numpy(np.float64)
-            middle, low, high = _with_interval(part, value)
-            ax.fill_between(at, low, high, color=colour, alpha=0.18, lw=0)
-            ax.plot(
-                at, middle, "o-", color=colour, ms=3.5, lw=1.2, label=plain_text(name, limit=40)
-            )
-        if math.isfinite(needed) and needed > 0:
-            ax.axvline(needed, color=FAINT, lw=1, ls=(0, (4, 3)))
-            ax.text(needed, 1.01, f"needed: {needed:.0f}", transform=ax.get_xaxis_transform(),
-                    ha="center", va="bottom", fontsize=8)  # fmt: skip
-        ax.set_xscale("log")
+            for drawn, rows in part.groupby("drawn"):
+                alone = drawn == "crystal"
+                ax.plot(
+                    rows["crystal_count"], 100 * rows["relative_half_width"],
+                    "--" if alone else "o-", color=colour, ms=3.5, lw=1.2,
+                    label=None if alone else f"{plain_text(name or 'all images', limit=36)}, "
+                    f"by {drawn}",
+                )  # fmt: skip
+            if math.isfinite(needed.get(name, math.nan)):
+                ax.plot(needed[name], 100 * relative_error, "v", color=colour, ms=8, mec="white")
+        ax.axhline(100 * relative_error, color=FAINT, lw=1, ls=(0, (4, 3)))
+        note = f"{100 * relative_error:g} %" + ("; triangle: crystals needed" if needed else "")
+        ax.text(0.995, 100 * relative_error, note, transform=ax.get_yaxis_transform(),
+                ha="right", va="bottom", fontsize=7.5)  # fmt: skip
+        for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
+            ax.set(**{f"{name}scale": "log"})
+            plain_log_ticks(axis)
         ax.set_xlabel("crystals measured")
-        ax.set_ylabel(_VALUES.get(value, value.replace("_", " ")))
-        if any(names):
-            for text in ax.legend(fontsize=8).get_texts():
-                text.set_parse_math(False)
+        ax.set_ylabel("half width of the interval\nof the mean size / %")
+        legend = ax.legend(fontsize=8)
+        for text in legend.get_texts() if legend else ():
+            text.set_parse_math(False)
     return figure

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nanoarray import schema
 from nanoarray.errors import InputError
@@ -153,6 +155,13 @@ def mean_and_std(values: FloatArray) -> tuple[float, float]:
     if known.size == 0:
         return math.nan, math.nan
     return float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else math.nan
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def all_finite(columns: Iterable[npt.ArrayLike]) -> npt.NDArray[np.bool_]:

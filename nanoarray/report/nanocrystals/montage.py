@@ -172,9 +172,13 @@ def _shrunk(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return np.asarray(binary_erosion(mask, iterations=2), dtype=bool)
 
 
-def _stretched(pixels: npt.NDArray[np.generic]) -> FloatArray:
+def _stretched(
+    pixels: npt.NDArray[np.generic], mask: npt.NDArray[np.bool_] | None = None
+) -> FloatArray:
+    """Grey values from 0 to 1, over all of a crop or within a mask."""
     values = np.asarray(pixels, dtype=np.float64)
-    low, high = np.percentile(values, [1, 99])
+    chosen = values if mask is None or not mask.any() else values[mask]
+    low, high = np.percentile(chosen, [1, 99])
     return np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
 
 
@@ -221,8 +225,7 @@ def plot_population_montage(
         for i, (top, left) in zip(order, places, strict=True):
             sprite = sprites[i]
             window = canvas[top : top + sprite.shape[0], left : left + sprite.shape[1]]
-            shade = 0.55 + 0.45 * sprite[..., :1]
-            window[..., :3] = shade * colours[ids[i]]
+            window[..., :3] = 0.7 * colours[ids[i]] + 0.3 * sprite[..., :1]
             window[..., 3] = np.maximum(window[..., 3], sprite[..., 1])
         width_inch = width_px / _DPI
         figure = new_figure(width_inch, height_px / _DPI + 0.55)
@@ -239,7 +242,7 @@ def _sprite(sample: CropSample, i: int, unit: float) -> FloatArray:
     """Grey value and cover of one crystal within its bounding box, (height, width, 2)."""
     side = max(3, round(sample.pixels.shape[1] * float(sample.unit_per_crop_px[i]) / unit))
     cover = _resized(sample.mask[i].astype(np.float64), side)
-    grey = _resized(_stretched(sample.pixels[i]), side)
+    grey = _resized(_stretched(sample.pixels[i], sample.mask[i]), side)
     rows, columns = (np.flatnonzero((cover > 0.05).any(axis=axis)) for axis in (1, 0))
     if rows.size == 0:
         return np.zeros((1, 1, 2))

@@ -105,6 +105,8 @@ def plot_crystals(
             for dashed in (False, True):
                 chosen = (group_of == group) & (is_cut == dashed)
                 chosen[0] = False
+                if not chosen.any():
+                    continue
                 lines = outline_segments(labels, chosen)
                 if lines.size:
                     ax.add_collection(
@@ -191,16 +193,17 @@ def _draw_rejected(ax: Axes, objects: IntArray, reasons: Mapping[int, str]) -> N
     if highest == 0:
         return
     chosen = np.arange(highest + 1) > 0
-    ground = {"path_effects": [withStroke(linewidth=2.2, foreground="black")]}
+    ground = [withStroke(linewidth=2.2, foreground="black")]
     lines = outline_segments(objects, chosen)
-    ax.add_collection(LineCollection(list(lines), colors=REJECTED, linewidths=1.0, **ground))
-    mask = np.ma.masked_less(np.pad(objects > 0, 1).astype(float), 0.5)
+    edges = LineCollection(list(lines), colors=REJECTED, linewidths=1.0, path_effects=ground)
+    ax.add_collection(edges)
     height, width = objects.shape
-    ax.contourf(
-        np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(objects > 0, 1),
-        levels=[0.5, 1.5], hatches=["//////"], colors="none",
-    )  # fmt: skip
-    del mask
+    period = max(4, width // 60)
+    row, column = np.indices(objects.shape)
+    stripes = np.zeros((height, width, 4), np.uint8)
+    stripes[(objects > 0) & ((row + column) % period < max(1, period // 3))] = (255, 255, 255, 190)
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    ax.imshow(stripes, extent=extent, aspect="auto", interpolation="nearest")
     areas = np.bincount(objects.ravel(), minlength=highest + 1)
     areas[0] = 0
     largest = [int(k) for k in np.argsort(-areas, kind="stable")[:_MAX_REASONS] if areas[k]]
@@ -220,5 +223,5 @@ def _draw_rejected(ax: Axes, objects: IntArray, reasons: Mapping[int, str]) -> N
             va="top" if below else "bottom",
             parse_math=False,
             clip_on=True,
-            **ground,
+            path_effects=ground,
         )

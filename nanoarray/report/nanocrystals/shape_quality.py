@@ -10,10 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.shape.render import outline
-from nanoarray.report.nanocrystals.groups import FloatArray, empty_figure, same_length
+from nanoarray.report.nanocrystals.groups import (
+    FloatArray,
+    empty_figure,
+    plain_log_ticks,
+    same_length,
+)
 from nanoarray.report.nanocrystals.montage import CropSample
 from nanoarray.report.style import (
     CATEGORIES,
@@ -52,19 +58,20 @@ def plot_overlaps(jaccard: npt.ArrayLike, *, before: npt.ArrayLike | None = None
         if after.size == 0:
             return empty_figure("no crystal with a shape")
         figure = new_figure(4.4, 3.0)
-        ax = figure.subplots(gridspec_kw=margins(4.4, 3.0, top=0.5))
+        ax = figure.subplots(gridspec_kw=margins(4.4, 3.0, top=0.5, right=0.3))
         first = np.zeros(0) if before is None else np.asarray(before, np.float64).ravel()
         first = first[np.isfinite(first)]
         low = math.floor(20 * float(np.quantile(np.concatenate([after, first]), 0.005))) / 20
         bins = np.linspace(min(low, 0.9), 1.0, 41)
         share = [100 * np.histogram(v, bins=bins)[0] / max(v.size, 1) for v in (after, first)]
         name = "refined" if first.size else "all crystals"
-        ax.stairs(share[0], bins, fill=True, color=CATEGORIES[0], alpha=0.5,
-                  label=f"{name}: mean {after.mean():.3f}, median {np.median(after):.3f}")  # fmt: skip
+        label = f"{name}: mean {after.mean():.3f}, median {np.median(after):.3f}"
+        ax.stairs(share[0], bins, fill=True, color=CATEGORIES[0], alpha=0.5, label=label)
         if first.size:
             label = f"network alone: mean {first.mean():.3f}, median {np.median(first):.3f}"
             ax.stairs(share[1], bins, color=_OUTLINE, lw=1.3, label=label)
         ax.set_xlim(bins[0], 1.0)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.set_xlabel("Jaccard index of crystal and shape")
         ax.set_ylabel("crystals / %")
         figure.legend(loc="upper left", fontsize=8, borderaxespad=0.2)
@@ -92,7 +99,7 @@ def plot_shape_examples(
         Crops of a row.
     """
     values = {name: np.asarray(shapes[name], np.float64) for name in shapes}
-    count = same_length(group=sample.group, **values)
+    same_length(group=sample.group, **values)
     known = np.isfinite(np.stack([values[n] for n in ("p", "d", "axis_ratio", "phase")])).all(0)
     known &= (values["d"] >= 1) & sample.mask.any(axis=(1, 2))
     rows = np.flatnonzero(known)
@@ -113,7 +120,6 @@ def plot_shape_examples(
             )  # fmt: skip
             ax = figure.add_axes(box)
             _draw_example(ax, sample, values, int(i))
-        del count
     return figure
 
 
@@ -184,8 +190,9 @@ def plot_learning_curve(epochs: Sequence[Mapping[str, Any]]) -> Figure:
                 if np.isfinite(curve).any():
                     ax.plot(seen, curve, style, color=colour, lw=1.3, marker="o", ms=2.5)
             ax.set_title(_CURVES[name], loc="left", fontsize=8.5)
-            if name == "total":
-                ax.set_yscale("log" if min(_positive(epochs)) > 0 else "linear")
+            if name == "total" and min(_positive(epochs)) > 0:
+                ax.set_yscale("log")
+                plain_log_ticks(ax.yaxis)
             ax.set_xlabel("thousand images seen", fontsize=8)
         for ax in axes[len(names) :]:
             ax.set_axis_off()
@@ -223,7 +230,9 @@ def plot_axes_quantiles(true_d: npt.ArrayLike, predicted_d: npt.ArrayLike) -> Fi
         places, number = np.unique(np.round(np.stack([one, other]), 3), axis=1, return_counts=True)
         top = float(np.ceil(pair.max())) + 0.5
         ax.plot([0.5, top], [0.5, top], color=FAINT, lw=0.9, ls=(0, (4, 3)))
-        ax.scatter(*places, s=8 + 2.5 * number, color=CATEGORIES[0], alpha=0.75, linewidths=0)
+        ax.scatter(
+            places[0], places[1], s=8 + 2.5 * number, color=CATEGORIES[0], alpha=0.75, linewidths=0
+        )
         ax.set_xlim(0.5, top)
         ax.set_ylim(0.5, top)
         ax.set_aspect("equal")
@@ -278,6 +287,7 @@ def plot_parameter_errors(
             at, rms = _binned(real[name], error**2, bin_count)
             ax.plot(at, np.sqrt(rms), "o-", color=CATEGORIES[0], ms=3.5, lw=1.2)
             ax.set_xscale("log")
+            plain_log_ticks(ax.xaxis)
             ax.set_xlabel(f"true {name.replace('_', ' ')}")
             ax.set_ylabel("RMS relative error / %")
         for d in np.unique(real["d"]):
@@ -289,6 +299,7 @@ def plot_parameter_errors(
             at, mean = _binned(real["p"], overlap, bin_count)
             axes[3].plot(at, mean, "o-", color=CATEGORIES[2], ms=3.5, lw=1.2)
             axes[3].set_xscale("log")
+            plain_log_ticks(axes[3].xaxis)
             axes[3].set_xlabel("true p")
             axes[3].set_ylabel("mean Jaccard index")
         for ax in axes[:3]:

@@ -65,6 +65,20 @@ class ShapePoints:
         return base64.b64encode(record.tobytes()).decode("ascii")
 
     @property
+    def axes(self) -> list[dict[str, object]]:
+        """Names and ticks as the script of the page reads them."""
+        return [
+            {"name": name, "ticks": [[round(at, 4), label] for at, label in ticks]}
+            for name, ticks in self.ticks
+        ]
+
+    @property
+    def shown(self) -> list[int]:
+        """Groups that have points, none (0) last."""
+        found = sorted(int(k) for k in np.unique(self.group))
+        return [*(k for k in found if k), *(k for k in found if not k)]
+
+    @property
     def colours(self) -> list[str]:
         """Colour of no group, then of each group."""
         return [NO_GROUP, *group_colours(len(self.counts))]
@@ -200,9 +214,10 @@ def _draw_box(ax: Axes, points: ShapePoints, turn: FloatArray) -> None:
         for place, label in ticks:
             at = line[0, :2] + place * (line[1, :2] - line[0, :2])
             ax.plot(*np.column_stack([at, at + 0.025 * out]), color=INK, lw=0.8)
-            ax.text(*(at + 0.075 * out), label, ha="center", va="center", fontsize=7.5)
+            x, y = at + 0.075 * out
+            ax.text(float(x), float(y), label, ha="center", va="center", fontsize=7.5)
         middle = line[:, :2].mean(axis=0) + 0.19 * out
-        ax.text(*middle, name, ha="center", va="center", fontsize=9)
+        ax.text(float(middle[0]), float(middle[1]), name, ha="center", va="center", fontsize=9)
 
 
 def _tick_edge(axis: int, turn: FloatArray) -> list[float]:

@@ -17,7 +17,7 @@ def statistics_tables(contents: Contents) -> list[TextTable]:
     frame = contents.statistics
     if frame is None or frame.empty:
         return []
-    tags = [tag for tag in contents.by if tag in frame]
+    tags = [tag for tag in contents.grain_by if tag in frame]
     skip = {*tags, "condition", "warnings"}
     names = [n for n in frame.columns if n not in skip and not n.endswith(("_low", "_high"))]
     counts = [n for n in names if n.endswith("_count") or n in COUNTS]
@@ -43,7 +43,7 @@ def condition_warnings(contents: Contents) -> list[tuple[str, list[str]]]:
     frame = contents.statistics
     if frame is None or "warnings" not in frame:
         return []
-    tags = [tag for tag in contents.by if tag in frame]
+    tags = [tag for tag in contents.grain_by if tag in frame]
     found = []
     for i, text in enumerate(frame["warnings"]):
         if text:
@@ -61,7 +61,9 @@ def comparison_table(contents: Contents) -> TextTable | None:
     for i in range(len(frame)):
         row = frame.iloc[i]
         names = [
-            condition_title({t: row[f"{t}_{side}"] for t in contents.by if f"{t}_{side}" in row})
+            condition_title(
+                {t: row[f"{t}_{side}"] for t in contents.grain_by if f"{t}_{side}" in row}
+            )
             for side in ("a", "b")
         ]
         rows.append(
