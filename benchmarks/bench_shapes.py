@@ -19,6 +19,8 @@ from pathlib import Path
 # Before NumPy and torch start their threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import itertools
+
 import numpy as np
 
 from nanoarray.nanocrystal.measure.crops import cut_crops
@@ -63,7 +65,7 @@ def simulated(count: int, weights: Path | None) -> np.ndarray:
     truth = jaccard(masks, shapes)
     edges = (0.0, 0.2501, 0.5, 1.0, 2.0, 5.0, 20.0, 71.0)
     errors = diagnostics.error_by_parameter(shapes.p, predicted["p"] - shapes.p, edges=edges)
-    for k, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for k, (low, high) in enumerate(itertools.pairwise(edges)):
         own = (shapes.p >= low) & (shapes.p < high)
         print(
             f"  {low:5.2f} to {high:5.2f}  {own.mean():.3f}  {truth[own].mean():.4f}  "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from nanoarray.errors import InputError
@@ -86,14 +88,15 @@ class Trainer:
 
     def save(self, path: Path, *, history: list[dict[str, Any]], settings: str) -> None:
         """Write a checkpoint in one step."""
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
         half = path.with_name(path.name + ".part")
-        state = {
-            "settings": settings,
-            "history": history,
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        torch.save(state, half)
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            half,
+            metadata={"settings": settings, "history": json.dumps(history)},
+        )
         os.replace(half, path)
 
     def resume(self, path: Path, *, settings: str) -> list[dict[str, Any]]:
@@ -105,19 +108,32 @@ class Trainer:
             If it cannot be read or was made with other settings.
         """
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            with safe_open(path, framework="pt", device=str(self.device)) as opened:
+                metadata = opened.metadata() or {}
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
             raise InputError(
                 f"the checkpoint {path} cannot be read ({error}): remove it to start again"
             ) from error
-        if state["settings"] != settings:
+        if metadata.get("settings") != settings:
             raise InputError(
-                f"the checkpoint {path} was made with other settings: it has {state['settings']}, "
-                f"asked for is {settings}; use another folder, or do not resume"
+                f"the checkpoint {path} was made with other settings: it has "
+                f"{metadata.get('settings')}, asked for is {settings}; use another folder, "
+                "or do not resume"
             )
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        history: list[dict[str, Any]] = state["history"]
+        net: dict[str, Tensor] = {}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            part, _dot, rest = name.partition(".")
+            if part == "net":
+                net[rest] = value
+            else:
+                number, _dot, what = rest.partition(".")
+                moments.setdefault(int(number), {})[what] = value
+        self.net.load_state_dict(net)
+        state = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
+        history: list[dict[str, Any]] = json.loads(metadata["history"])
         return history
 
     def _batch(

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,16 @@ from nanoarray.nanocrystal.shape.distribution import (
 from nanoarray.nanocrystal.shape.formula import ShapeParameters
 from nanoarray.nanocrystal.shape.polar import ANGLES, RADII, polar_masks
 from nanoarray.nanocrystal.shape.simulate import simulate_crops
-from nanoarray.nanocrystal.shape.targets import encode
+from nanoarray.nanocrystal.shape.targets import Targets, encode
+
+if TYPE_CHECKING:
+    from nanoarray.nanocrystal.shape.net_training import Trainer
 
 #: Shares of the images to train, to validate and to test on, as in the paper.
 SPLIT = (0.7, 0.1, 0.2)
 WEIGHTS_NAME = "shapes.safetensors"
 CURVE_NAME = "learning_curve.json"
-CHECKPOINT_NAME = "checkpoint.pt"
+CHECKPOINT_NAME = "checkpoint.safetensors"
 
 #: Called with what is being done, how much is done and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -90,7 +93,7 @@ def train_shapes(
     Parameters
     ----------
     out
-        Folder for ``shapes.safetensors``, ``learning_curve.json`` and ``checkpoint.pt``.
+        Folder for ``shapes.safetensors``, ``learning_curve.json`` and ``checkpoint.safetensors``.
     seed
         Of shapes, noise, weights and order. The same seed on one CPU thread gives the same weights.
     images
@@ -134,30 +137,37 @@ def train_shapes(
         "distribution": as_plain(distribution or ShapeDistribution()),
         "conditions": as_plain(conditions or CropConditions()),
     }
-    text = json.dumps(settings, sort_keys=True)
     trainer = Trainer(seed=seed, epochs=epochs, device=_device(device))
-    checkpoint = folder / CHECKPOINT_NAME
     history: list[dict[str, Any]] = []
-    if resume and checkpoint.is_file():
-        history = trainer.resume(checkpoint, settings=text)
-
-    polar = np.empty((images, RADII, ANGLES), np.uint8)
-    for first in range(0, images, _CHUNK):
-        report("simulating", first, images)
-        rows = slice(first, min(first + _CHUNK, images))
-        _shapes, masks = training_masks(
-            images, seed=seed, rows=rows, distribution=distribution, conditions=conditions
-        )
-        polar[rows] = polar_masks(masks)[0]
-    targets = encode(draw_shapes(images, seed=seed, distribution=distribution))
-    train, validate, test = split_rows(images)
-
-    def part(rows: slice) -> tuple[NDArray[np.uint8], Any]:
-        return polar[rows], targets.rows(rows)
-
+    if resume and (folder / CHECKPOINT_NAME).is_file():
+        history = trainer.resume(folder / CHECKPOINT_NAME, settings=_as_text(settings))
+    data = _training_set(settings, distribution, conditions, report)
     last = epochs if stop_after is None else min(stop_after, epochs)
+    result = _run_epochs(trainer, folder, settings, history, data, last, report)
+    if len(history) == epochs:
+        save_network(trainer.net, folder / WEIGHTS_NAME, training=settings)
+    report("training", len(history), epochs)
+    return result
+
+
+def _run_epochs(
+    trainer: Trainer,
+    folder: Path,
+    settings: dict[str, Any],
+    history: list[dict[str, Any]],
+    data: tuple[NDArray[np.uint8], Targets],
+    last: int,
+    report: Progress,
+) -> dict[str, Any]:
+    """Go on from a history up to an epoch, keeping checkpoint and learning curve on the way."""
+    train, validate, test = split_rows(settings["images"])
+
+    def part(rows: slice) -> tuple[NDArray[np.uint8], Targets]:
+        return data[0][rows], data[1].rows(rows)
+
+    result: dict[str, Any] = {"settings": settings, "epochs": history}
     for epoch in range(len(history), last):
-        report("training", epoch, epochs)
+        report("training", epoch, settings["epochs"])
         began = time.monotonic()
         line = {
             "epoch": epoch + 1,
@@ -166,15 +176,35 @@ def train_shapes(
             "validation": trainer.check(*part(validate)),
         }
         history.append(line | {"seconds": round(time.monotonic() - began, 1)})
-        trainer.save(checkpoint, history=history, settings=text)
-        _write_json(folder / CURVE_NAME, {"settings": settings, "epochs": history})
-    result: dict[str, Any] = {"settings": settings, "epochs": history}
-    if len(history) == epochs:
-        result["test"] = trainer.check(*part(test))
-        save_network(trainer.net, folder / WEIGHTS_NAME, training=settings)
+        trainer.save(folder / CHECKPOINT_NAME, history=history, settings=_as_text(settings))
         _write_json(folder / CURVE_NAME, result)
-    report("training", len(history), epochs)
+    if len(history) == settings["epochs"]:
+        result["test"] = trainer.check(*part(test))
+        _write_json(folder / CURVE_NAME, result)
     return result
+
+
+def _as_text(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
+
+
+def _training_set(
+    settings: dict[str, Any],
+    distribution: ShapeDistribution | None,
+    conditions: CropConditions | None,
+    report: Progress,
+) -> tuple[NDArray[np.uint8], Targets]:
+    """Polar pictures and targets of all images."""
+    images, seed = settings["images"], settings["seed"]
+    polar = np.empty((images, RADII, ANGLES), np.uint8)
+    for first in range(0, images, _CHUNK):
+        report("simulating", first, images)
+        rows = slice(first, min(first + _CHUNK, images))
+        _shapes, masks = training_masks(
+            images, seed=seed, rows=rows, distribution=distribution, conditions=conditions
+        )
+        polar[rows] = polar_masks(masks)[0]
+    return polar, encode(draw_shapes(images, seed=seed, distribution=distribution))
 
 
 def _device(name: str) -> str:
