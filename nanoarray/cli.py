@@ -133,7 +133,7 @@ def demo(
     with _progress(quiet=False) as progress:
         places = run_demo(out, workers=workers or 2, progress=progress, say=_say)
     for what, where in places.items():
-        _say(f"{what:<10} {where}")
+        _say(f"{what:<20} {where}")
 
 
 @app.command()

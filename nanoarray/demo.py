@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from nanoarray.archive.engine import Progress
 from nanoarray.errors import InputError
 
-IMAGE_COUNT = 12
 SEED = 0
+#: Pipeline -> number of images, what they are, the table to look at.
+SYSTEMS = {
+    "superlattice": (12, "SEM micrographs of superlattices of 4 conditions", "grains"),
+    "nanocrystals": (8, "TEM micrographs of nanocrystals of 2 syntheses", "crystals"),
+}
 
 
 def run_demo(
@@ -20,7 +25,7 @@ def run_demo(
     progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
-    """Simulate micrographs, ingest them, run the pipeline on a local Dask cluster, report.
+    """Simulate micrographs, ingest them, run both pipelines on a local Dask cluster, report.
 
     Parameters
     ----------
@@ -45,23 +50,31 @@ def run_demo(
     from nanoarray.pipeline import run
     from nanoarray.report.page import write_report
     from nanoarray.simulate.archive import simulate_archive
+    from nanoarray.simulate.nanocrystal_archive import simulate_nanocrystal_archive
 
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose a folder")
-    micrographs, store = folder / "micrographs", folder / "superlattice.zarr"
-    say(f"simulating {IMAGE_COUNT} SEM micrographs of 4 conditions in {micrographs}")
-    simulate_archive(micrographs, image_count=IMAGE_COUNT, seed=SEED, threads=2)
-    report = ingest([micrographs], store, tags=micrographs / "tags.csv", progress=progress)
-    for line in report.lines():
-        say(line)
-    say(f"running the pipeline superlattice on {workers} worker processes")
-    for entry in run("superlattice", store, workers=workers, progress=progress):
-        say(f"  {entry.stage:<18} {entry.rows} rows, {entry.seconds:.1f} s, {entry.status}")
-    page = write_report(store, folder / "report.html")
-    return {
-        "images": str(micrographs),
-        "store": str(store),
-        "report": str(page),
-        "next": f"nanoarray status {store}; nanoarray table {store} grains",
+    simulate: dict[str, Callable[..., Any]] = {
+        "superlattice": simulate_archive,
+        "nanocrystals": simulate_nanocrystal_archive,
     }
+    places: dict[str, str] = {}
+    for pipeline, (count, what, table) in SYSTEMS.items():
+        micrographs, store = folder / pipeline / "micrographs", folder / f"{pipeline}.zarr"
+        say(f"simulating {count} {what} in {micrographs}")
+        simulate[pipeline](micrographs, image_count=count, seed=SEED, threads=2)
+        report = ingest([micrographs], store, tags=micrographs / "tags.csv", progress=progress)
+        for line in report.lines():
+            say(line)
+        say(f"running the pipeline {pipeline} on {workers} worker processes")
+        for entry in run(pipeline, store, workers=workers, progress=progress):
+            say(f"  {entry.stage:<18} {entry.rows} rows, {entry.seconds:.1f} s, {entry.status}")
+        page = write_report(store, folder / f"{pipeline}.html")
+        places |= {
+            f"{pipeline} images": str(micrographs),
+            f"{pipeline} store": str(store),
+            f"{pipeline} report": str(page),
+            f"{pipeline} next": f"nanoarray status {store}; nanoarray table {store} {table}",
+        }
+    return places

@@ -1,0 +1,208 @@
+"""The nanocrystal pipeline end to end, on simulated micrographs with their true label images."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from sklearn.metrics import adjusted_rand_score
+
+import nanoarray as na
+from nanoarray.archive import store
+from nanoarray.errors import InputError
+from nanoarray.nanocrystal.measure.crops import place_crop
+from nanoarray.simulate.nanocrystal_archive import simulate_nanocrystal_archive
+
+QUICK = {"classes": {"trials": 3, "folds": 3}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six micrographs of two syntheses, with their true labels as another program's images."""
+    path = tmp_path_factory.mktemp("archive")
+    simulate_nanocrystal_archive(path, image_count=6, seed=5, crystals_per_image=60)
+    (path / "labels").mkdir()
+    for file in (path / "truth").glob("*.npz"):
+        np.save(path / "labels" / f"{file.stem}.npy", np.load(file)["crystal"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def url(folder, tmp_path_factory):
+    """The store after the whole pipeline."""
+    url = str(tmp_path_factory.mktemp("store") / "s.zarr")
+    na.ingest(sorted(folder.glob("*.tif")), url, tags=folder / "tags.csv")
+    run(url, folder)
+    return url
+
+
+def run(url, folder, **options):
+    """Run the pipeline on the true labels."""
+    maps = {"labels": str(folder / "labels")}
+    return na.run("nanocrystals", url, crystal_maps=maps, **{**QUICK, **options})
+
+
+def truth_of(folder, url):
+    """The true crystals in the order of the table."""
+    truth = pd.read_csv(folder / "truth" / "crystals.csv")
+    rows = na.table(url, "crystals")
+    table = pd.DataFrame({"image": rows["image"].values, "label": rows["label"].values})
+    return table.merge(truth, on=["image", "label"], how="left", validate="one_to_one")
+
+
+def test_groups_are_valid_and_complete(url):
+    tree = na.open(url)
+    for group in ("crystal_maps", "crystals", "shapes", "shape_groups", "classes"):
+        store.check_group(url, group)
+        for name, variable in tree[group].to_dataset().variables.items():
+            assert {"units", "long_name"} <= set(variable.attrs), name
+    assert tree["crystal_maps"]["crystal_count"].values.sum() == tree["crystals"].sizes["crystal"]
+
+
+def test_sizes_are_those_of_the_truth(url, folder):
+    rows, truth = na.table(url, "crystals"), truth_of(folder, url)
+    inside = ~rows["touches_edge"].values & (truth["occlusion"].to_numpy() == 0)
+    assert inside.sum() > 100
+    ratio = rows["equivalent_diameter"].values[inside] / truth["equivalent_diameter_nm"][inside]
+    assert abs(ratio.mean() - 1) < 0.01
+
+
+def test_shape_groups_are_the_true_groups(url, folder):
+    groups = na.table(url, "shape_groups")["shape_group"].values
+    truth = truth_of(folder, url)
+    kept = groups > 0
+    assert kept.sum() > 200
+    assert adjusted_rand_score(truth["group"][kept], groups[kept]) >= 0.9
+    crystals = na.table(url, "crystals")
+    assert not kept[crystals["touches_edge"].values].any()
+
+
+def test_shapes_cover_the_crystals(url):
+    shapes = na.table(url, "shapes")
+    assert np.nanmean(shapes["jaccard"]) >= 0.9
+    assert (shapes["jaccard"] >= shapes["jaccard_network"] - 1e-9).all()
+    assert ((shapes["axis_ratio"] >= 1) & (shapes["p"] > 0)).all()
+
+
+def test_crops_place_back(url):
+    tree = na.open(url)
+    crystals, maps = tree["crystals"].to_dataset(), tree["crystal_maps"].to_dataset()
+    for k in range(0, crystals.sizes["crystal"], 37):
+        row = crystals.isel(crystal=k).load()
+        truth = maps["crystal"][int(row["image_index"])].values == int(row["label"])
+        back = place_crop(
+            row["crop_mask"].values,
+            scale=float(row["crop_scale"]),
+            origin=(float(row["crop_origin_y"]), float(row["crop_origin_x"])),
+            shape=truth.shape,
+        )
+        assert (back & truth).sum() / (back | truth).sum() > 0.9
+
+
+def test_classes_and_statistics(url):
+    tree = na.open(url)
+    classes = tree["classes"].to_dataset().load()
+    assert str(classes["kind"].values) == "cluster reproducibility"
+    names = classes["evaluation_name"].values.tolist()
+    assert names[:3] == ["held back 20 %", "folds by crystal", "folds by image"]
+    assert classes["evaluation_accuracy"][0] > 0.9
+    assert classes["confusion"].values.sum() == classes["evaluation_count"].values[0]
+    groups = tree["shape_groups"]["shape_group"].values
+    predicted = classes["predicted_group"].values
+    assert (predicted[groups > 0] == groups[groups > 0]).mean() > 0.95
+    statistics = tree["crystal_statistics"].to_dataset().load()
+    assert set(statistics["synthesis_method"].values) == {"LARP", "hot injection"}
+    assert statistics["mean_size"].attrs["units"] == "nm"
+    assert "composition_share" in statistics
+
+
+def test_second_run_does_nothing_and_more_workers_change_nothing(url, folder, tmp_path):
+    assert {r.status for r in run(url, folder)} == {"unchanged"}
+    other = str(tmp_path / "other.zarr")
+    na.ingest(sorted(folder.glob("*.tif")), other, tags=folder / "tags.csv")
+    run(other, folder, workers=2)
+    for group in ("crystal_maps", "crystals", "shapes", "shape_groups", "classes"):
+        one, two = (na.open(u)[group].to_dataset().load() for u in (url, other))
+        xr.testing.assert_equal(one, two)
+
+
+def test_changed_labels_are_noticed(url, folder, tmp_path):
+    copy = tmp_path / "labels"
+    shutil.copytree(folder / "labels", copy)
+    first = sorted(copy.glob("*.npy"))[0]
+    np.save(first, np.zeros_like(np.load(first)))
+    with pytest.raises(InputError, match="labels"):
+        na.run("nanocrystals", url, crystal_maps={"labels": str(copy)}, **QUICK)
+
+
+def test_human_labels(url, folder, tmp_path):
+    truth = truth_of(folder, url)
+    rows = truth.loc[:, ["image", "label"]].assign(**{"class": truth["group_name"]})
+    rows.loc[len(rows)] = ["no such image", 1, "cube"]
+    rows.to_csv(tmp_path / "classes.csv", index=False)
+    run(
+        url,
+        folder,
+        classes={**QUICK["classes"], "labels": str(tmp_path / "classes.csv")},
+        overwrite=True,
+    )
+    classes = na.open(url)["classes"].to_dataset().load()
+    assert str(classes["kind"].values) == "accuracy against human labels"
+    assert any("1 labels of no crystal" in note for note in classes["note"].values)
+    names = np.array(["", *classes["class_name"].values])
+    predicted = names[np.maximum(classes["predicted_group"].values, 0)]
+    known = predicted != ""
+    assert (predicted[known] == truth["group_name"].to_numpy()[known]).mean() > 0.9
+
+
+def test_empty_fields_single_crystals_and_no_pixel_size(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "labels").mkdir()
+    from PIL import Image
+
+    for name, count in (("empty", 0), ("one", 1)):
+        labels = np.zeros((80, 90), np.int32)
+        if count:
+            labels[30:44, 40:60] = 1
+        pixels = (200 - 120 * (labels > 0) + rng.normal(0, 4, labels.shape)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        np.save(tmp_path / "labels" / f"{name}.npy", labels)
+    url = str(tmp_path / "s.zarr")
+    report = na.ingest(tmp_path, url)
+    assert len(report.without_pixel_size) == 2
+    reports = na.run(
+        "nanocrystals",
+        url,
+        crystal_maps={"labels": str(tmp_path / "labels")},
+        crystal_statistics={"by": []},
+        **QUICK,
+    )
+    assert not any(r.failed for r in reports)
+    rows = na.table(url, "crystals")
+    assert rows["area_px"].values.tolist() == [280.0]
+    assert np.isnan(rows["area"].values).all()
+    assert na.table(url, "shape_groups")["shape_group"].values.tolist() == [1]
+    classes = na.open(url)["classes"]
+    assert any("nothing to classify" in note for note in classes["note"].values)
+    assert na.open(url)["crystal_maps"]["rejected_reasons"].values.tolist() == ["[]", "[]"]
+    assert json.loads("[]") == []
+
+
+def test_an_image_without_labels_is_left_out(folder, tmp_path):
+    url = str(tmp_path / "s.zarr")
+    na.ingest(sorted(folder.glob("*.tif"))[:2], url)
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    first = sorted((folder / "labels").glob("*.npy"))[0]
+    shutil.copy(first, labels)
+    reports = na.run(
+        "nanocrystals",
+        url,
+        crystal_maps={"labels": str(labels)},
+        **QUICK,
+        crystal_statistics={"by": []},
+    )
+    assert len(reports[0].failed) == 1
+    assert "no label image" in reports[0].failed[0][1]
