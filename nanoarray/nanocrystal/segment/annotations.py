@@ -1,0 +1,176 @@
+"""Find what was drawn into a micrograph: label boxes, data bars, scale bars and writing.
+
+Graphics have one tone, the brightest or the darkest of the image, sharp edges, and (boxes and bars)
+straight sides along the rows and columns. Crystals can be as dark and as flat, so no tone alone
+makes an annotation: a bar must be a clean level rectangle, writing must stand beside a bar or a
+box, and a panel letter must be made of strokes and stand in a corner.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import label as connected
+from skimage.measure import regionprops
+
+from nanoarray.images.data_bar import find_data_bar
+
+__all__ = ["ANNOTATION_REASONS", "find_annotations"]
+
+DATA_BAR, BOX, BAR, WRITING = 1, 2, 3, 4
+ANNOTATION_REASONS = {
+    DATA_BAR: "data bar",
+    BOX: "label box",
+    BAR: "scale bar",
+    WRITING: "letter or number",
+}
+
+#: How far from the extreme tone of the image graphics may be, as part of its span: compression.
+_TONE = 0.08
+#: The antialiased rim of a stroke is nearer to its tone than this, and at least this part of a
+#: letter has the tone itself.
+_RIM, _FULL_TONE = 0.4, 0.15
+#: A box covers at least this part of its bounding rectangle (with its writing filled), and at most
+#: this part of the image.
+_BOX_FILL, _BOX_MOST = 0.94, 0.3
+_BOX_LEAST_PX = 14
+_BAR_FILL, _BAR_ASPECT = 0.88, 3.5
+#: Spread of the tone inside a bar, as part of the span of the image.
+_FLAT = 0.03
+#: Height of writing, as part of the height of the image.
+_WRITING_LEAST, _WRITING_MOST = 0.008, 0.15
+#: Where panel letters stand: within this part of both sides of a corner.
+_CORNER = 0.17
+#: Where more of the image than this has the tone, crystals or background share it, and letters
+#: cannot be told from them by it.
+_RARE = 0.12
+#: Graphics stand out from what is around them by this part of the span of the image.
+_CRISP = 0.25
+#: How far around they are compared, past the blur of a compressed edge.
+_AROUND_PX = 4
+#: Strokes are this much narrower than the letter is high.
+_STROKE = 0.45
+
+
+def find_annotations(pixels: NDArray) -> NDArray[np.uint8]:
+    """Mark pixels of drawn-in graphics.
+
+    Parameters
+    ----------
+    pixels
+        ``(height, width)`` finite grey values.
+
+    Returns
+    -------
+    ndarray
+        ``(height, width)`` uint8: 0 none, otherwise a key of `ANNOTATION_REASONS`.
+    """
+    grey = pixels.astype(np.float32)
+    found = np.zeros(grey.shape, np.uint8)
+    low, high = float(grey.min()), float(grey.max())
+    if not high > low:
+        return found
+    grey = (grey - low) / (high - low)
+    rows = find_data_bar(pixels)
+    if rows:
+        found[grey.shape[0] - rows :] = DATA_BAR
+    for distance in (1 - grey, grey):
+        _mark_tone(grey, distance, found)
+    return found
+
+
+def _mark_tone(grey: NDArray[np.float32], distance: NDArray[np.float32], found: NDArray) -> None:
+    """Mark the boxes, bars and writing of one tone, given the distance of every pixel to it."""
+    height, width = grey.shape
+    tone = (distance <= _TONE) & (found == 0)
+    rare = bool(tone.mean() <= _RARE)
+    bars, letters = [], []
+    for region in regionprops(connected(tone, connectivity=2)):
+        y0, x0, y1, x1 = region.bbox
+        if (y1 - y0) * (x1 - x0) > _BOX_MOST * grey.size or region.area < 4:
+            continue
+        inside = grey[region.slice][region.image]
+        if _is_bar(region, inside, width):
+            if _is_crisp(region, grey):
+                bars.append(region)
+        elif min(y1 - y0, x1 - x0) >= _BOX_LEAST_PX and _is_box(region, grey):
+            found[y0:y1, x0:x1] = BOX
+        else:
+            letters.append(region)
+    for bar in bars:
+        found[bar.slice][bar.image] = BAR
+    # Thin strokes are antialiased through and through: whole letters first, by a looser tone.
+    loose = regionprops(connected((distance <= _RIM) & (found == 0), connectivity=2))
+    loose = [r for r in loose if tone[r.slice][r.image].mean() > _FULL_TONE]
+    for letter, strict in [(r, False) for r in loose] + [(r, True) for r in letters]:
+        y0, x0, y1, x1 = letter.bbox
+        if not _WRITING_LEAST * height <= y1 - y0 <= _WRITING_MOST * height:
+            continue
+        if x1 - x0 > 0.3 * width or found[letter.slice][letter.image].any():
+            continue
+        beside = any(_beside(letter, bar, height) for bar in bars)
+        panel = strict and rare and _is_panel_letter(letter, grey)
+        if (beside or panel) and _is_crisp(letter, grey):
+            found[letter.slice][letter.image_filled] = WRITING
+
+
+def _is_bar(region, inside: NDArray, width: int) -> bool:
+    y0, x0, y1, x1 = region.bbox
+    tall, wide = y1 - y0, x1 - x0
+    return bool(
+        tall >= 2
+        and wide >= _BAR_ASPECT * tall
+        and 0.03 * width <= wide <= 0.6 * width
+        and region.area >= _BAR_FILL * tall * wide
+        and inside.std() <= _FLAT
+    )
+
+
+def _is_box(region, grey: NDArray[np.float32]) -> bool:
+    """A filled level rectangle with straight sides, flat but for the writing in it."""
+    image = region.image_filled
+    if image.sum() < _BOX_FILL * image.size:
+        return False
+    sides = (image[1], image[-2], image[:, 1], image[:, -2])
+    straight = all(side.mean() > 0.85 for side in sides)
+    own = grey[region.slice][region.image]
+    return bool(straight and own.std() <= _FLAT and region.area >= 0.3 * image.size)
+
+
+def _beside(letter, bar, height: int) -> bool:
+    """Whether a letter stands above or below a bar, as the number of a scale bar does."""
+    y0, x0, y1, x1 = bar.bbox
+    top, left, bottom, right = letter.bbox
+    gap = max(y0 - bottom, top - y1)
+    centre = (left + right) / 2
+    room = 0.35 * (x1 - x0)
+    near = gap <= 0.06 * height and bottom - top <= 0.6 * (x1 - x0)
+    return bool(near and x0 - room <= centre <= x1 + room)
+
+
+def _is_panel_letter(letter, grey: NDArray[np.float32]) -> bool:
+    height, width = grey.shape
+    y, x = letter.centroid
+    corner = min(y, height - y) <= _CORNER * height and min(x, width - x) <= _CORNER * width
+    tall = letter.bbox[2] - letter.bbox[0]
+    if not corner or tall < 0.02 * height:
+        return False
+    padded = np.pad(letter.image, 1)
+    stroke = 2 * ndimage.distance_transform_edt(padded).max()
+    return bool(stroke <= _STROKE * tall and letter.solidity < 0.85)
+
+
+def _is_crisp(region, grey: NDArray[np.float32]) -> bool:
+    """Whether the surroundings have another tone: noise that is cut off by a tone has not."""
+    y0, x0, y1, x1 = region.bbox
+    reach = _AROUND_PX
+    y, x = max(y0 - reach, 0), max(x0 - reach, 0)
+    window = grey[y : y1 + reach, x : x1 + reach]
+    own = np.zeros(window.shape, bool)
+    own[y0 - y : y1 - y, x0 - x : x1 - x] = region.image
+    near = ndimage.binary_dilation(own, iterations=2)
+    around = ndimage.binary_dilation(near, iterations=reach - 2) & ~near
+    if not around.any():
+        return False
+    return bool(abs(np.median(window[around]) - window[own].mean()) >= _CRISP)

@@ -1,0 +1,128 @@
+"""Segmentation without a network: nested regions of all grey levels, cut at their necks.
+
+The steps are those of the paper (contrast, filter, threshold, erosion, watershed, rebuilding,
+filling of holes), with one change: no threshold and no erosion depth is chosen for the image. All
+levels and all necks give candidates, and the set of candidates that fits crystals best is taken. So
+faint crystals are found beside black ones, a crystal crossed by bend contours stays whole because
+the whole is a better crystal than its fragments, and a gap in a ring of crystals stays a gap.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nanoarray.nanocrystal.segment.background import flatten_background
+from nanoarray.nanocrystal.segment.candidates import Candidates, find_candidates
+from nanoarray.nanocrystal.segment.component_tree import build_component_tree
+from nanoarray.nanocrystal.segment.prepare import prepare_image
+from nanoarray.nanocrystal.segment.quality import (
+    LEAST_QUALITY,
+    QualityModel,
+    load_quality_model,
+    predict_quality,
+)
+from nanoarray.nanocrystal.segment.select import select_candidates
+
+__all__ = ["QUALITY_WEIGHTS", "image_candidates", "segment_classical"]
+
+QUALITY_WEIGHTS = Path(__file__).parents[1] / "weights" / "region_quality.safetensors"
+
+#: Grey levels of the component tree, over this range of the depth: half a percent each is finer
+#: than the noise of any micrograph.
+_LEVELS = 128
+_DEPTH_RANGE = (-0.2, 1.2)
+#: Least area of a crystal: below 3 x 3 pixels there is no outline to judge.
+_LEAST_PX = 9
+#: A branch must stand this many standard deviations of the noise above its surroundings, within
+#: limits: less than 4 % of the contrast cannot be seen, more than 12 % can be at any noise.
+_BRANCH_NOISE = 2.5
+_BRANCH_HEIGHT = (0.04, 0.12)
+#: A cut is tried where both sides are this much wider than the neck.
+_NECK_PX = 0.75
+_SPLIT_BELOW_SOLIDITY = 0.97
+
+
+def image_candidates(pixels: NDArray, *, polarity: str) -> tuple[Candidates, float]:
+    """Candidates of an image, and the noise of its depth image.
+
+    Parameters
+    ----------
+    pixels
+        ``(height, width)`` finite grey values.
+    polarity
+        ``"dark"`` or ``"bright"`` crystals.
+
+    Returns
+    -------
+    Candidates, float
+
+    Raises
+    ------
+    ImageError
+        If the image has no contrast.
+    """
+    prepared = prepare_image(flatten_background(pixels, polarity=polarity), polarity=polarity)
+    depth = prepared.depth
+    low, high = _DEPTH_RANGE
+    scale = _LEVELS / (high - low)
+    levels = np.clip((depth - low) * scale, 0, _LEVELS - 1).astype(np.uint8)
+    gradient = np.hypot(
+        ndimage.gaussian_filter(depth, 0.7, order=(0, 1)),
+        ndimage.gaussian_filter(depth, 0.7, order=(1, 0)),
+    )
+    height = float(np.clip(_BRANCH_NOISE * prepared.noise, *_BRANCH_HEIGHT))
+    candidates = find_candidates(
+        build_component_tree(levels, edge_weight=gradient),
+        depth,
+        least_px=_LEAST_PX,
+        most_px=pixels.size // 2,
+        height_levels=int(np.ceil(height * scale)),
+        neck_px=_NECK_PX,
+        split_below=_SPLIT_BELOW_SOLIDITY,
+    )
+    return candidates, prepared.noise
+
+
+def segment_classical(
+    pixels: NDArray, *, polarity: str, model: QualityModel | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Find crystals from grey levels and shapes.
+
+    Parameters
+    ----------
+    pixels
+        ``(height, width)`` finite grey values.
+    polarity
+        ``"dark"`` or ``"bright"`` crystals.
+    model
+        What tells crystals from other regions; by default the one of the package.
+
+    Returns
+    -------
+    labels
+        ``(height, width)`` int32, 0 background, objects 1..n.
+    quality
+        ``(n,)`` expected overlap of each object with a crystal.
+
+    Raises
+    ------
+    ImageError
+        If the image has no contrast.
+    InputError
+        If the weights of the package cannot be read.
+    """
+    candidates, noise = image_candidates(pixels, polarity=polarity)
+    labels = np.zeros(pixels.size, np.int32)
+    if candidates.size.size == 0:
+        return labels.reshape(pixels.shape), np.zeros(0)
+    model = model or load_quality_model(QUALITY_WEIGHTS)
+    quality = predict_quality(candidates, noise=noise, model=model)
+    chosen = select_candidates(candidates.parent, candidates.alternative, quality - LEAST_QUALITY)
+    for number, i in enumerate(chosen, start=1):
+        start = candidates.start[i]
+        labels[candidates.pixel[start : start + candidates.size[i]]] = number
+    return labels.reshape(pixels.shape), quality[chosen]

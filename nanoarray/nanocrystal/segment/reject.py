@@ -1,0 +1,125 @@
+"""Turn down objects that are no crystals, with the reason.
+
+Works on any label image and its micrograph, so it serves every method of segmentation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanoarray.nanocrystal.segment.annotations import ANNOTATION_REASONS, find_annotations
+
+__all__ = ["OUTLIER", "TOO_SMALL", "reject_objects"]
+
+TOO_SMALL = "far smaller than the crystals of the image"
+OUTLIER = "far larger than the crystals of the image"
+
+#: Part of an object under drawn-in graphics from which on it belongs to them.
+_COVERED = 0.5
+#: Objects needed to say what is usual in an image.
+_LEAST_COUNT = 8
+#: Diameters this many times below or above the middle are suspicious; real ones come in numbers.
+_SMALL, _LARGE = 0.12, 5.0
+#: A part of the objects this large is a population of its own, and is kept.
+_POPULATION = 0.05
+
+
+def reject_objects(
+    labels: NDArray[np.int32], pixels: NDArray, *, add_annotations: bool = True
+) -> tuple[NDArray[np.int32], dict[int, str]]:
+    """Find objects that are no crystals.
+
+    Parameters
+    ----------
+    labels
+        ``(height, width)`` objects 1..n, 0 background.
+    pixels
+        ``(height, width)`` the micrograph.
+    add_annotations
+        Whether graphics that are no object yet become rejected objects, so that what was left out
+        is on record.
+
+    Returns
+    -------
+    labels
+        The same, with annotations as further objects after n.
+    reasons
+        Reason for every rejected id.
+    """
+    kind = find_annotations(pixels)
+    count = int(labels.max(initial=0))
+    flat = labels.ravel()
+    area = np.bincount(flat, minlength=count + 1).astype(np.float64)
+    reasons: dict[int, str] = {}
+    for key, reason in ANNOTATION_REASONS.items():
+        covered = np.bincount(flat[kind.ravel() == key], minlength=count + 1)
+        for i in np.flatnonzero(covered > _COVERED * np.maximum(area, 1)):
+            if i > 0:
+                reasons.setdefault(int(i), reason)
+    kept = np.array([i for i in range(1, count + 1) if i not in reasons and area[i] > 0], int)
+    reasons.update(_outliers(kept, 2 * np.sqrt(area[kept] / np.pi)))
+    if add_annotations:
+        labels, more = _add_annotations(labels, kind, reasons)
+        reasons.update(more)
+    return labels, reasons
+
+
+def _outliers(kept: NDArray[np.int64], diameter_px: NDArray[np.float64]) -> dict[int, str]:
+    """Single objects of a size that nothing else in the image has.
+
+    The middle is taken by area, so that many specks do not make one crystal an outlier.
+    """
+    if kept.size < _LEAST_COUNT:
+        return {}
+    order = np.argsort(diameter_px)
+    share = np.cumsum(diameter_px[order] ** 2)
+    by_area = diameter_px[order][np.searchsorted(share, share[-1] / 2)]
+    by_count = np.median(diameter_px)
+    most = max(1, int(_POPULATION * kept.size))
+    out: dict[int, str] = {}
+    small = kept[diameter_px < _SMALL * by_area]
+    large = kept[diameter_px > _LARGE * by_count]
+    if 0 < small.size <= most:
+        out |= {int(i): TOO_SMALL for i in small}
+    if 0 < large.size <= most:
+        out |= {int(i): OUTLIER for i in large}
+    return out
+
+
+def _add_annotations(
+    labels: NDArray[np.int32], kind: NDArray[np.uint8], reasons: dict[int, str]
+) -> tuple[NDArray[np.int32], dict[int, str]]:
+    """Every connected annotation as one object, without taking pixels of others."""
+    from skimage.measure import label as connected
+
+    parts = connected(np.where(labels == 0, kind, 0), background=0, connectivity=2)
+    count = int(labels.max(initial=0))
+    sizes = np.bincount(parts.ravel())
+    taken = {
+        reason: [i for i, given in reasons.items() if given == reason]
+        for reason in ANNOTATION_REASONS.values()
+    }
+    out, more = labels.copy(), {}
+    for part in range(1, sizes.size):
+        where = parts == part
+        reason = ANNOTATION_REASONS[int(kind[where][0])]
+        rim = np.unique(labels[_grown(where)])
+        partner = [int(i) for i in rim if int(i) in taken[reason]]
+        if partner:  # the rest of an object that is rejected already
+            continue
+        if sizes[part] < 4:
+            continue
+        count += 1
+        out[where] = count
+        more[count] = reason
+    return out, more
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    out = mask.copy()
+    out[1:] |= mask[:-1]
+    out[:-1] |= mask[1:]
+    out[:, 1:] |= mask[:, :-1]
+    out[:, :-1] |= mask[:, 1:]
+    return out
