@@ -285,7 +285,7 @@ def _material(table: Table, columns: Sequence[str], classes: npt.ArrayLike) -> _
     values = read_columns(table, columns)
     if given.shape != values.shape[:1]:
         raise InputError(
-            f"classes have shape {given.shape}: expected one of {values.shape[0]} each"
+            f"classes have shape {given.shape}: expected one per crystal, {values.shape[0]}"
         )
     if given.dtype.kind in "iu":
         labelled = given >= 1

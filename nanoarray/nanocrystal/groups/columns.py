@@ -179,8 +179,8 @@ def standardize(table: Table, columns: Sequence[str]) -> Standardized:
     -------
     standardized
         Columns with one value only (unless all are such), or with none at all, are dropped and
-        named in the notes. Rows without a value in any other column are left out and counted. Rows are sorted by value, so
-        that nothing that follows depends on their order.
+        named in the notes. Rows without a value in any other column are left out and counted. Rows
+        are sorted by value, so that nothing that follows depends on their order.
     """
     values = read_columns(table, columns)
     count = values.shape[0]
@@ -188,7 +188,9 @@ def standardize(table: Table, columns: Sequence[str]) -> Standardized:
     notes = []
     # A column without a single number would leave no row at all.
     known = np.isfinite(values).any(axis=0) if count else np.ones(names.size, dtype=bool)
-    if not known.all():
+    if not known.any():
+        known[:] = True
+    elif not known.all():
         notes.append(f"columns without any value dropped: {', '.join(names[~known])}")
     values, names = values[:, known], names[known]
     complete = np.isfinite(values).all(axis=1) if names.size else np.zeros(count, dtype=bool)

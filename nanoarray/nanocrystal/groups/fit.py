@@ -1,13 +1,10 @@
-"""Shape groups of crystals: fitted to a table, and given to the crystals of another.
-
-A model is a plain dictionary of arrays and short strings.
-"""
+"""Shape groups of the crystals of a table: dataset, method and number chosen by stated rules."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +19,6 @@ from nanoarray.nanocrystal.groups.columns import (
     Table,
     dataset_columns,
     explained_variance,
-    read_columns,
     standardize,
 )
 from nanoarray.nanocrystal.groups.compare import (
@@ -38,17 +34,14 @@ from nanoarray.nanocrystal.groups.methods import (
     Linkage,
     Method,
     Parts,
-    assign,
     fit_k_means,
     fit_mixture,
 )
+from nanoarray.nanocrystal.groups.model import Model, numbered_groups
 from nanoarray.nanocrystal.groups.null import SingleGroupTest, single_group_test
 
 Floats = npt.NDArray[np.float64]
-Model = dict[str, npt.NDArray[Any]]
 
-#: Written into every model; another one is refused.
-MODEL_VERSION: Final = 1
 #: Below this many crystals groups are not looked for.
 MIN_CRYSTALS: Final = 10
 
@@ -197,52 +190,6 @@ def fit_groups(
         return _fit(table, _available(table, dataset, features, shape_parameters), options)
 
 
-def predict_groups(model: Model, table: Table) -> npt.NDArray[np.int32]:
-    """Group of each crystal of a table by a fitted model.
-
-    Parameters
-    ----------
-    model
-        As from `fit_groups`.
-    table
-        With the columns that the model was fitted to, in the same units.
-
-    Returns
-    -------
-    groups
-        (n,) int32, 1.. as in the fit; -1 where a value is missing, and everywhere if the model was
-        fitted to no crystal.
-
-    Raises
-    ------
-    InputError
-        The model is of another version or incomplete, or a column is missing.
-    """
-    try:
-        version, method = int(model["version"]), str(model["method"])
-        columns = [str(name) for name in model["columns"]]
-        mean, scale, sizes = model["mean"], model["scale"], model["group_size"]
-    except KeyError as error:
-        raise InputError(
-            f"the model of shape groups has no {error}: fit the groups again"
-        ) from error
-    if version != MODEL_VERSION:
-        raise InputError(
-            f"the model of shape groups has version {version}, expected {MODEL_VERSION}:"
-            " fit the groups again"
-        )
-    if not columns:
-        raise InputError("the model of shape groups has no columns: fit the groups again")
-    values = (read_columns(table, columns) - mean) / scale
-    groups = np.full(values.shape[0], -1, dtype=np.int32)
-    known = np.isfinite(values).all(axis=1)
-    if len(sizes) and known.any():
-        groups[known] = 1 + (
-            assign(method, model, np.ascontiguousarray(values[known])) if method != "single" else 0
-        )
-    return groups
-
-
 def _check(
     dataset: str,
     method: str,
@@ -279,7 +226,9 @@ def _fit(table: Table, columns: dict[Dataset, tuple[str, ...]], options: _Option
         sample = take_sample(chosen.data, linkage=options.linkage, seed=options.seed)
     method, count, said = _choose_number(chosen, sample, options)
     parts = _final_parts(method, chosen.data, sample, count, options.seed)
-    groups, model = _numbered(method, parts, chosen, options.linkage)
+    groups, model = numbered_groups(
+        chosen.data, method, parts, dataset=chosen.dataset, linkage=options.linkage
+    )
     return GroupFit(
         groups=groups,
         model=model,
@@ -372,9 +321,7 @@ def _choose_number(
         seed=options.seed,
     )
     if nested > best.n_groups:
-        said = (
-            f"{best.n_groups} groups by silhouette; {nested} since some are divided in themselves"
-        )
+        said = f"{best.n_groups} groups by silhouette, {nested} as some are divided in themselves"
         return best.method, nested, [said]
     return best.method, best.n_groups, []
 
@@ -417,53 +364,3 @@ def _final_parts(
         group = divide(sample, "linkage", count, seed=seed)
         return {"prototypes": sample.rows, "prototype_group": group}
     return {}
-
-
-def _numbered(
-    method: str, parts: Parts, trial: _Trial, linkage: str
-) -> tuple[npt.NDArray[np.int32], Model]:
-    """Groups 1.. by size, and the model with its parts in that order."""
-    data = trial.data
-    if method in ("single", "none"):
-        own = np.zeros(data.rows.shape[0], dtype=np.int32)
-    else:
-        own = assign(method, parts, data.rows)
-    count = int(own.max(initial=-1)) + 1
-    if "centers" in parts:
-        count = parts["centers"].shape[0]
-    size = np.bincount(own, minlength=count)
-    means = (
-        np.stack(
-            [
-                data.rows[own == k].mean(axis=0) if size[k] else parts["centers"][k]
-                for k in range(count)
-            ]
-        )
-        if count
-        else np.empty((0, len(data.columns)))
-    )
-    # Of equal size, by their means: the order in which a method found them is arbitrary.
-    order = np.lexsort((*means.T[::-1], -size)) if count else np.empty(0, dtype=np.int64)
-    rank = np.empty(count, dtype=np.int32)
-    rank[order] = np.arange(count, dtype=np.int32)
-    groups = np.full(data.count, -1, dtype=np.int32)
-    groups[data.kept] = 1 + rank[own]
-    model: Model = {
-        "version": np.array(MODEL_VERSION),
-        "method": np.array(method),
-        "dataset": np.array(trial.dataset),
-        "linkage": np.array(linkage if method == "linkage" else ""),
-        "columns": np.array(data.columns, dtype=np.str_),
-        "mean": data.mean,
-        "scale": data.scale,
-        "group_size": size[order],
-        "centers": means[order],
-    }
-    if "prototypes" in parts:
-        model |= {
-            "prototypes": parts["prototypes"],
-            "prototype_group": rank[parts["prototype_group"]],
-        }
-    else:
-        model |= {key: value[order] for key, value in parts.items()}
-    return groups, model

@@ -97,10 +97,8 @@ def assign(method: str, parts: Parts, rows: Floats) -> Labels:
 def _log_density(parts: Parts, rows: Floats) -> Floats:
     """Logarithm of share times density of every component (n, k), but for a constant."""
     result = np.empty((rows.shape[0], parts["centers"].shape[0]))
-    for k, (mean, covariance) in enumerate(
-        zip(parts["centers"], parts["covariances"], strict=True)
-    ):
-        root = np.linalg.cholesky(covariance)
+    for k, mean in enumerate(parts["centers"]):
+        root = np.linalg.cholesky(parts["covariances"][k])
         scaled = solve_triangular(root, (rows - mean).T, lower=True)
         result[:, k] = (
             np.log(parts["shares"][k])

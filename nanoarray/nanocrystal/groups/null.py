@@ -89,7 +89,8 @@ def single_group_test(
     A cloud is drawn from a normal distribution with the correlations of the data, column by column
     after a Yeo-Johnson transformation that makes them as normal as a single peak can be, and
     transformed back. Two peaks stay out of it; skewness and bent dependence stay in. `keep` is for
-    d, which takes a few values whatever the crystals: by itself it is no evidence of groups. All methods share this test, which is made with k-means.
+    d, which takes a few values whatever the crystals: by itself it is no evidence of groups. All
+    methods share this test, which is made with k-means.
     """
     rng = np.random.default_rng(seed)
     if rows.shape[0] > TEST_ROWS:
