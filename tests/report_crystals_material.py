@@ -285,7 +285,7 @@ def _class_constants() -> dict[str, Any]:
         "kind": ("", "cluster reproducibility"),
         "evaluation_name": (
             "evaluation",
-            text(["held-out 20 %", "10-fold by crystal", "by image"]),
+            text(["held out", "by crystal", "by image"]),
         ),
         "evaluation_accuracy": ("evaluation", np.array([0.96, 0.97, 0.93])),
         "evaluation_accuracy_std": ("evaluation", np.array([np.nan, 0.01, 0.03])),

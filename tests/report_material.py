@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -74,16 +75,13 @@ def write_group(
         name: (schema.GROUPS[group][name].dims, data, schema.GROUPS[group][name].attrs)
         for name, data in (constants or {}).items()
     }
+    own = {"intensity", "crop"}  # the data decide
     arrays = tuple(
-        array_plan(
-            group,
-            name,
-            sizes,
-            block=block,
-            dtype=str(data.dtype) if name in ("intensity", "crop") else None,
-        )
-        for name, data in values.items()
+        array_plan(group, n, sizes, block=block, dtype=str(data.dtype) if n in own else None)
+        for n, data in values.items()
     )
+    if dim == "crystal":  # one chunk per block of rows, as the stages have it
+        arrays = tuple(replace(a, chunks=(block, *a.chunks[1:])) for a in arrays)
     store.create_group(url, group, GroupPlan(arrays, dim, sizes[dim], block, known))
     rows = len(next(iter(values.values()))) if values else 0
     if rows:

@@ -302,7 +302,11 @@ def _name_of(frame: pd.DataFrame, key: str, by: Sequence[str]) -> str:
 
 
 def plot_subsampling(
-    curve: pd.DataFrame, *, precision: pd.DataFrame | None = None, relative_error: float = 0.05
+    curve: pd.DataFrame,
+    *,
+    by: Sequence[str] = (),
+    precision: pd.DataFrame | None = None,
+    relative_error: float = 0.05,
 ) -> Figure:
     """How the interval of the mean size narrows with the number of crystals measured.
 
@@ -314,6 +318,8 @@ def plot_subsampling(
     curve
         As from `nanocrystal.compare.precision.subsampling_curve`: ``condition``, ``drawn``,
         ``crystal_count`` and ``relative_half_width``.
+    by
+        Tags that name the conditions.
     precision
         As from `nanocrystal.compare.precision.precision_by_condition`: the numbers of crystals that
         the precision asks for (ISO 13322-1) are marked.
@@ -343,15 +349,15 @@ def plot_subsampling(
                 ax.plot(
                     rows["crystal_count"], 100 * rows["relative_half_width"],
                     "--" if alone else "o-", color=colour, ms=3.5, lw=1.2,
-                    label=None if alone else f"{plain_text(name or 'all images', limit=36)}, "
+                    label=None if alone else f"{_name_of(known, name, by)}, "
                     f"by {drawn}",
                 )  # fmt: skip
             if math.isfinite(needed.get(name, math.nan)):
                 ax.plot(needed[name], 100 * relative_error, "v", color=colour, ms=8, mec="white")
         ax.axhline(100 * relative_error, color=FAINT, lw=1, ls=(0, (4, 3)))
         note = f"{100 * relative_error:g} %" + ("; triangle: crystals needed" if needed else "")
-        ax.text(0.995, 100 * relative_error, note, transform=ax.get_yaxis_transform(),
-                ha="right", va="bottom", fontsize=7.5)  # fmt: skip
+        ax.text(0.01, 98 * relative_error, note, transform=ax.get_yaxis_transform(),
+                va="top", fontsize=7.5)  # fmt: skip
         for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
             ax.set(**{f"{name}scale": "log"})
             plain_log_ticks(axis)

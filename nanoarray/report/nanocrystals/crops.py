@@ -14,8 +14,10 @@ from nanoarray.report.nanocrystals.contents import CrystalContents
 from nanoarray.report.nanocrystals.groups import IntArray, spread_rows
 from nanoarray.report.nanocrystals.montage import CropSample
 
-#: Chunks of crops that a report reads: of 1,024 crystals, 4 MB each.
-MAX_CHUNKS = 6
+#: Crops that a report reads at most, as whole chunks: 1,024 take 4 MB.
+MAX_READ = 6144
+#: Parts of the table that they come from, at least where there are so many chunks.
+MIN_CHUNKS = 3
 #: Crystals of the montage of the population.
 POPULATION = 420
 PER_GROUP = 12
@@ -48,7 +50,8 @@ def _choose(
 ) -> ChosenCrops:
     count = len(crystals.rows)
     chunk = int(ds["crop"].encoding.get("chunks", (count or 1,))[0]) if "crop" in ds else 1
-    chunks = spread_rows(np.arange(-(-count // chunk), dtype=np.int64), MAX_CHUNKS)
+    number = max(MIN_CHUNKS, MAX_READ // chunk)
+    chunks = spread_rows(np.arange(-(-count // chunk), dtype=np.int64), number)
     near = np.isin(np.arange(count) // chunk, chunks)
     candidates = np.flatnonzero(near & crystals.whole.to_numpy(bool)).astype(np.int64)
     rng = np.random.default_rng(seed)

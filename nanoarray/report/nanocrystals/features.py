@@ -223,7 +223,7 @@ def _grid(count: int, *, legend_rows: int) -> tuple[Figure, list[Axes]]:
     """Panels in rows of five; those beyond ``count`` are off."""
     columns = _columns(count)
     rows = -(-count // columns)
-    top = 0.3 + 0.32 * legend_rows
+    top = 0.3 + 0.15 * legend_rows
     width, height = 0.5 + _PANEL_WIDTH * columns, top + 0.35 + _PANEL_HEIGHT * rows
     figure = new_figure(max(width, 4.7), height)
     grid = margins(max(width, 4.7), height, left=0.55, bottom=0.42, top=top)

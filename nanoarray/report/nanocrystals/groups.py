@@ -154,7 +154,9 @@ def mean_and_std(values: FloatArray) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     if known.size == 0:
         return math.nan, math.nan
-    return float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else math.nan
+    mean, std = float(known.mean()), float(known.std(ddof=1)) if known.size > 1 else math.nan
+    # What is rounding next to the mean is no spread.
+    return mean, 0.0 if std < 1e-12 * abs(mean) else std
 
 
 def plain_log_ticks(axis: Axis) -> None:

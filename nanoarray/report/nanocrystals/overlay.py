@@ -218,7 +218,7 @@ def _draw_rejected(ax: Axes, objects: IntArray, reasons: Mapping[int, str]) -> N
             y.max() + 2 if below else y.min() - 2,
             plain_text(reasons[label], limit=32),
             color="white",
-            fontsize=7.5,
+            fontsize=9.5,
             ha="center",
             va="top" if below else "bottom",
             parse_math=False,

@@ -167,7 +167,7 @@ def _sizes(crystals: CrystalContents, images: pd.DataFrame) -> list[Part]:
     panels = []
     curve = crystals.tables.get("subsample")
     if curve is not None and {"drawn", "relative_half_width"} <= set(curve):
-        figure = plot_subsampling(curve, precision=crystals.tables.get("precision"))
+        figure = plot_subsampling(curve, by=by, precision=crystals.tables.get("precision"))
         alt = "Half width of the interval of the mean size against the number of crystals"
         caption = "solid: as the crystals come, in images or samples; dashed: if independent"
         panels.append(svg_panel(figure, alt, caption))
@@ -290,11 +290,12 @@ def _shapes(
         sample = crops.sample.take(crops.examples)
         chosen = rows.iloc[crops.rows[crops.examples]]
         names = [n for n in ("p", "d", "axis_ratio", "phase", "jaccard") if n in chosen]
+        figure = plot_shape_examples(sample, {n: chosen[n].to_numpy(np.float64) for n in names})
         examples = image_panel(
-            plot_shape_examples(sample, {n: chosen[n].to_numpy(np.float64) for n in names}),
+            figure,
             "Crystals with the outlines of their re-simulated shapes",
             "from the smallest to the largest overlap J; L is the axis ratio",
-            width_px=900,
+            width_px=round(112 * figure.get_figwidth()),
         )
         text = "Each crystal is drawn again from its parameters (equation 1); the Jaccard index is "
         text += "the overlap of the two."

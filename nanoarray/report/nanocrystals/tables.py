@@ -184,24 +184,68 @@ def further_tables(crystals: CrystalContents) -> list[TextTable]:
         if frame.empty or (dim == "batch" and "share" in frame):
             continue
         caption = _CAPTIONS.get(dim, dim.replace("_", " ").capitalize())
-        found.append(_limited(plain_table(frame, caption, hidden=_hidden(frame, crystals.by))))
+        table = _compared(frame, dim, crystals.by, caption)
+        found.append(_limited(table or plain_table(_named(frame, crystals.by), caption)))
     return found
 
 
-def _hidden(frame: pd.DataFrame, by: Sequence[str]) -> set[str]:
-    """Columns that repeat the name of the condition."""
-    named = {"condition", "condition_a", "condition_b"} & set(frame)
-    tags = {t for tag in by for t in (tag, f"{tag}_a", f"{tag}_b")} if named else set()
-    return tags | {"size"}
+def _named(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The same with conditions named as elsewhere, and without the tags that they are made of."""
+    hidden = {"size"}
+    for side in ("", "_a", "_b"):
+        tags = {f"{tag}{side}": tag for tag in by if f"{tag}{side}" in frame}
+        if tags and f"condition{side}" in frame:
+            names = condition_names(
+                frame[[*tags, f"condition{side}"]].rename(
+                    columns={**tags, f"condition{side}": "condition"}
+                ),
+                by,
+            )
+            frame = frame.assign(**{f"condition{side}": names})
+            hidden |= set(tags)
+    return frame.drop(columns=[n for n in hidden if n in frame])
 
 
-def plain_table(frame: pd.DataFrame, caption: str, *, hidden: set[str] | None = None) -> TextTable:
+def _compared(frame: pd.DataFrame, dim: str, by: Sequence[str], caption: str) -> TextTable | None:
+    """Comparisons of two conditions, and precision, in few columns; None for other tables."""
+    if dim == "precision" and {"quantity", "needed", "crystal_count"} <= set(frame):
+        wanted = (
+            "condition", "quantity", "crystal_count", "needed", "needed_here", "effective_count",
+            "relative_error", "error_reached", "resample_unit_count", "resample_unit", "notes",
+        )  # fmt: skip
+        return plain_table(_named(frame, by)[[n for n in wanted if n in frame]], caption)
+    if not {"condition_a", "condition_b", "p_value", "unit_count_a", "notes"} <= set(frame):
+        return None
+    named = _named(frame, by)
+    kind = "kind" if "kind" in frame else "quantity"
+    rows = []
+    for k in range(len(named)):
+        row = named.iloc[k]
+        what = str(row.get(kind, "")).replace("_", " ")
+        group = row.get("shape_group", -1)
+        what += f" of group {int(group)}" if group > 0 else ""
+        unit = str(row.get("units", "1"))
+        cells = [f"{row['condition_b']} against {row['condition_a']}", what]
+        if "difference" in row:
+            cells += [_interval(row, "difference", 1.0), _interval(row, "ratio", 1.0)]
+        else:
+            cells += [number(row.get("distance")), number(row.get("exchanged_high"))]
+        cells[2] += f" {unit}" if unit not in ("1", "") and cells[2] != "–" else ""
+        cells += [p_value(float(row["p_value"])), p_value(float(row.get("p_value_holm", math.nan)))]
+        cells.append(f"{row['unit_count_b']} and {row['unit_count_a']} {row['resample_unit']}s")
+        cells.append(str(row["notes"]) or "–")
+        rows.append(tuple(cells))
+    values = ("difference", "ratio") if "difference" in frame else ("distance", "by exchange below")
+    head = ("second against first", "of", *values, "p", "p, Holm", "units", "notes")
+    return TextTable(caption, head, tuple(rows))
+
+
+def plain_table(frame: pd.DataFrame, caption: str) -> TextTable:
     """Every column of a small table; those with ends become a value with its interval."""
     names = [
         str(n)
         for n in frame.columns
-        if str(n) not in (hidden or set())
-        and not (str(n).endswith(("_low", "_high")) and str(n).rsplit("_", 1)[0] in frame)
+        if not (str(n).endswith(("_low", "_high")) and str(n).rsplit("_", 1)[0] in frame)
     ]
     # Texts that say which row it is come first.
     names.sort(key=lambda n: (not n.startswith("condition"), n in ("notes", "warnings")))

@@ -63,9 +63,9 @@ def plot_dendrogram(
         counts = _node_counts(links, ids, count)
         branches = min(max_branches, leaves)
         x, y, ends = _layout(links, branches)
-        width, height = max(4.7, 0.14 * branches + 1.4), 3.9
+        width, height = min(max(4.7, 0.14 * branches + 1.4), 16.0), 3.9
         figure = new_figure(width, height)
-        grid = margins(width, height, bottom=0.75, top=0.45, left=0.75)
+        grid = margins(width, height, bottom=0.4, top=0.45, left=0.75)
         ax, strip = figure.subplots(
             2, 1, sharex=True, gridspec_kw={**grid, "height_ratios": (10, 1), "hspace": 0.03}
         )
