@@ -20,7 +20,10 @@ GROUPS = ("crystal_maps", "crystals", "shapes", "shape_groups", "classes", "crys
 #: Tags that make conditions where no statistics say which do.
 DEFAULT_TAGS = ("synthesis_method",)
 #: Features that are shown in pixels where no crystal has a length.
-_IN_PIXELS = ("area", "equivalent_diameter", "axis_major", "axis_minor", "perimeter")
+_IN_PIXELS = (
+    *("area", "equivalent_diameter", "axis_major", "axis_minor", "perimeter"),
+    *("feret_max", "feret_min", "convex_area"),
+)
 #: More scalars than the ten common features, in the order of the table.
 _MORE = ("feret_max", "feret_min", "convex_area", "intensity_mean", "intensity_std", "contrast")
 

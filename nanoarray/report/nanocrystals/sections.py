@@ -100,8 +100,8 @@ def crystal_sections(
         space = shape_points(part["p"], part["axis_ratio"], part["d"], group)
     return CrystalSections(
         sizes=_sizes(crystals, images),
-        groups=_groups(crystals, crops, space),
-        shapes=_shapes(crystals, crops, training or {}),
+        groups=_groups(crystals, crops),
+        shapes=_shapes(crystals, crops, space, training or {}),
         classes=_classes(crystals),
         warnings=tables.size_warnings(crystals),
         objects=tables.object_table(crystals, images),
@@ -177,7 +177,7 @@ def _sizes(crystals: CrystalContents, images: pd.DataFrame) -> list[Part]:
     return parts
 
 
-def _groups(crystals: CrystalContents, crops: ChosenCrops, space: ShapePoints | None) -> list[Part]:
+def _groups(crystals: CrystalContents, crops: ChosenCrops) -> list[Part]:
     if crystals.group_count == 0:
         return []
     whole = crystals.whole.to_numpy(bool)
@@ -224,15 +224,7 @@ def _groups(crystals: CrystalContents, crops: ChosenCrops, space: ShapePoints | 
         ),
         tuple(found),
     )
-    parts = [pictures, features, _found_how(crystals)]
-    if space is not None and len(space.place):
-        picture = svg_panel(
-            plot_shape_space(space),
-            "Crystals in the space of p, axis ratio and d, by shape group",
-            "p and axis ratio on logarithmic axes; d, a whole number, is spread a little",
-        )
-        parts.insert(2, Part("Shape space", "", (picture,)))
-    return parts
+    return [pictures, features, _found_how(crystals)]
 
 
 def _found_how(crystals: CrystalContents) -> Part:
@@ -275,9 +267,19 @@ def _found_how(crystals: CrystalContents) -> Part:
 
 
 def _shapes(
-    crystals: CrystalContents, crops: ChosenCrops, training: Mapping[str, Any]
+    crystals: CrystalContents,
+    crops: ChosenCrops,
+    space: ShapePoints | None,
+    training: Mapping[str, Any],
 ) -> list[Part]:
     parts = []
+    if space is not None and len(space.place):
+        picture = svg_panel(
+            plot_shape_space(space),
+            "Crystals in the space of p, axis ratio and d, by shape group",
+            "p and axis ratio on logarithmic axes; d, a whole number, is spread a little",
+        )
+        parts.append(Part("Shape space", "", (picture,)))
     rows = crystals.rows
     if "jaccard" in rows:
         part = rows[crystals.whole]
