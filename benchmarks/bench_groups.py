@@ -84,7 +84,7 @@ def draw(archive: dict[str, float], count: int, seed: int) -> tuple[dict, np.nda
 
 def compare_archives(count: int, seeds: int) -> None:
     print(
-        f"\n{count} crystals, {seeds} draws: groups found, adjusted Rand index to the populations"
+        f"\n{count} crystals, {seeds} draws: groups found, adjusted Rand index to the truth"
     )
     for name, archive in ARCHIVES.items():
         found = []

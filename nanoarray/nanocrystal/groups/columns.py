@@ -210,7 +210,7 @@ def standardize(table: Table, columns: Sequence[str]) -> Standardized:
     scale = np.where(varies, values.std(axis=0), 1.0) if kept.size else np.ones(names.size)
     scale = np.where(names == "d", np.maximum(scale, 1.0), scale)
     return Standardized(
-        rows=np.ascontiguousarray((values - mean) / scale),
+        rows=np.ascontiguousarray(np.where(varies, (values - mean) / scale, 0.0)),
         kept=kept[order],
         count=count,
         columns=tuple(names.tolist()),
@@ -232,9 +232,9 @@ def explained_variance(rows: Floats) -> Floats:
     Returns
     -------
     share
-        (c,) descending, of sum 1; NaN with fewer than two rows.
+        (c,) descending, of sum 1; NaN where nothing varies.
     """
-    if rows.shape[0] < 2:
+    if rows.shape[0] < 2 or not np.ptp(rows, axis=0).any():
         return np.full(rows.shape[1], np.nan)
     variance = np.linalg.eigvalsh(np.cov(rows, rowvar=False, ddof=0).reshape((rows.shape[1],) * 2))
     variance = np.clip(variance[::-1], 0.0, None)
@@ -257,7 +257,7 @@ def _axes_weight(p: Floats, axis_ratio: Floats) -> Floats:
     known = (p > 0) & (axis_ratio > 0)
     power = np.where(known, p, np.nan)[:, np.newaxis]
     phase = np.linspace(0.0, np.pi / 2, 33)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         # log R of equation 1; log 0 = -inf drops out of the sum as it should.
         log_radius = (
             -np.logaddexp(
