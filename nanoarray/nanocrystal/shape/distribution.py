@@ -30,6 +30,11 @@ class ShapeDistribution:
     """Share of shapes that are rods, longer than the rest: d = 2, p of at least 1."""
     rod_log2_axis_ratio: tuple[float, float] = (2.0, 3.5)
     """log2 L of rods; real samples hold rods of L = 5 to 10, which equation 1 can draw."""
+    compact_share: float = 0.15
+    """Share of shapes that are nearly as long as wide, p at least 1: the commonest real ones, and
+    rare where log2 L is uniform."""
+    compact_log2_axis_ratio: tuple[float, float] = (0.0, 0.4)
+    """log2 L of compact shapes."""
     d_values: tuple[int, ...] = D_VALUES
     """Numbers of major axes, all equally likely."""
 
@@ -42,12 +47,15 @@ class ShapeDistribution:
                 f"log_p_std is {self.log_p_std} and max_log2_axis_ratio "
                 f"{self.max_log2_axis_ratio}: at least 0, and between 0 and 2"
             )
-        first, last = self.rod_log2_axis_ratio
-        if not 0 <= self.rod_share <= 1 or not 0 <= first <= last <= np.log2(AXIS_RATIO_RANGE[1]):
-            raise InputError(
-                f"rod_share is {self.rod_share} and rod_log2_axis_ratio {first, last}: between 0 "
-                f"and 1, and between 0 and {np.log2(AXIS_RATIO_RANGE[1]):g}"
-            )
+        limit = np.log2(AXIS_RATIO_RANGE[1])
+        for kind in ("rod", "compact"):
+            share = getattr(self, f"{kind}_share")
+            first, last = getattr(self, f"{kind}_log2_axis_ratio")
+            if not 0 <= share <= 1 or not 0 <= first <= last <= limit:
+                raise InputError(
+                    f"{kind}_share is {share} and {kind}_log2_axis_ratio {first, last}: between 0 "
+                    f"and 1, and between 0 and {limit:g}"
+                )
         if not self.d_values or not set(self.d_values) <= set(D_VALUES):
             raise InputError(f"d_values are {self.d_values}: they must be among {D_VALUES}")
 
@@ -56,10 +64,11 @@ class ShapeDistribution:
 class CropConditions:
     """Ranges of what makes simulated crops imperfect; each is drawn per crop between its ends."""
 
-    size_px: tuple[float, float] = (24.0, 96.0)
+    size_px: tuple[float, float] = (16.0, 96.0)
     """Longer side of the bounding box in the micrograph [px], log-uniform: the pixelation."""
     min_equivalent_diameter_px: float = 18.0
-    """Shapes with thin tips are drawn larger, up to the largest size, to have at least this."""
+    """Shapes that fill little of their box are drawn larger, up to the largest size, to have at
+    least this: smaller, their arms would not be seen."""
     contrast: tuple[float, float] = (0.15, 0.8)
     """Share of the background that the crystal takes away."""
     contrast_to_noise: tuple[float, float] = (5.0, 40.0)
@@ -118,12 +127,15 @@ def draw_shapes(
     d = rng.choice(np.asarray(chosen.d_values, np.int32), count)
     axis_ratio = 2.0 ** rng.uniform(0.0, chosen.max_log2_axis_ratio, count)
     phase = rng.uniform(0.0, 180.0, count)
-    rod = (rng.random(count) < chosen.rod_share) & np.any(np.equal(chosen.d_values, 2))
+    sort = rng.random(count)
+    rod = (sort < chosen.rod_share) & np.any(np.equal(chosen.d_values, 2))
+    compact = sort > 1.0 - chosen.compact_share
     long = 2.0 ** rng.uniform(*chosen.rod_log2_axis_ratio, count)
+    short = 2.0 ** rng.uniform(*chosen.compact_log2_axis_ratio, count)
     return ShapeParameters(
-        np.where(rod, np.maximum(p, 1.0), p),
+        np.where(rod | compact, np.maximum(p, 1.0), p),
         np.where(rod, 2, d).astype(np.int32),
-        np.where(rod, long, axis_ratio),
+        np.where(rod, long, np.where(compact, short, axis_ratio)),
         phase,
     )
 

@@ -151,7 +151,7 @@ def squared_radii(p_of: Tensor, log2_axis_ratio: Tensor, half_angle: Tensor) -> 
 
 
 class Losses(NamedTuple):
-    """Means over a batch."""
+    """Means over the images of a batch whose masks show their shapes."""
 
     total: Tensor
     kind: Tensor
@@ -199,14 +199,18 @@ def losses(prediction: Prediction, truth: dict[str, Tensor], half_angle: Tensor)
         agreement = chosen[:, 0] * torch.cos(angle) + chosen[:, 1] * torch.sin(angle)
         phases = phases + weight * (1.0 - agreement)
     cross = functional.cross_entropy(prediction.kind_logits, kind, reduction="none")
-    cross = (cross * truth["distinct_weight"]).mean()
-    small = 0.5 * p_error.mean() + 0.2 * ratio_error.mean()
-    total = cross + 3.0 * overlap.mean() + small + phases.mean()
+    weight = truth["shown_weight"] / truth["shown_weight"].sum().clamp(min=1.0)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * weight).sum()
+
+    kinds, overlaps, turned = mean(cross * truth["distinct_weight"]), mean(overlap), mean(phases)
+    small = 0.5 * mean(p_error) + 0.2 * mean(ratio_error)
     return Losses(
-        total,
-        cross,
-        overlap.mean(),
-        phases.mean(),
-        torch.sqrt(p_error.mean()),
-        torch.sqrt(ratio_error.mean()),
+        kinds + 3.0 * overlaps + small + turned,
+        kinds,
+        overlaps,
+        turned,
+        torch.sqrt(mean(p_error)),
+        torch.sqrt(mean(ratio_error)),
     )

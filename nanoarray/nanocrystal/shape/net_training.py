@@ -80,7 +80,7 @@ class Trainer:
                 sums += [float(value) * len(rows) for value in found]
                 probability = torch.softmax(prediction.kind_logits, 1)
                 d = probability.view(-1, len(D_VALUES), 2).sum(2).argmax(1)
-                defined = truth["distinct_weight"] >= 1.0
+                defined = (truth["distinct_weight"] >= 1.0) & (truth["shown_weight"] > 0)
                 right += float(((d == truth["kind"] // 2) & defined).sum())
                 counted += float(defined.sum())
         result = dict(zip(Losses._fields, (sums / polar.shape[0]).tolist(), strict=True))

@@ -28,6 +28,8 @@ from nanoarray.nanocrystal.shape.render import render_shapes
 _CELL_PX = 136
 _CELLS = 256
 _NEIGHBOURS = 2
+#: Equivalent diameter over the side of the box, above which a shape has no thin parts.
+_COMPACT = 0.8
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,9 @@ def _draw_conditions(
         return np.asarray(np.exp(rng.uniform(low, high, count)))
 
     size = log_uniform(chosen.size_px)
-    thin = chosen.min_equivalent_diameter_px / relative_diameters(shapes)
-    size = np.clip(np.maximum(size, thin), None, chosen.size_px[1])
+    share = relative_diameters(shapes)
+    needed = np.where(share < _COMPACT, chosen.min_equivalent_diameter_px / share, 0.0)
+    size = np.minimum(np.maximum(size, needed), chosen.size_px[1])
     columns = (
         size,
         rng.uniform(*chosen.contrast, count),

@@ -34,6 +34,8 @@ from nanoarray.nanocrystal.shape.formula import (
 KINDS = 2 * len(D_VALUES)
 #: A shape counts as fully distinct from a circle at this `formula.distinctness`.
 _DISTINCT = 0.06
+#: A mask shows a shape from this Jaccard index on.
+_SHOWN_JACCARD = 0.8
 #: 2 phi counts as fully defined at this log2 L.
 _UNEVEN = 0.3
 
@@ -50,6 +52,8 @@ class Targets(NamedTuple):
     distinct_weight: NDArray[np.float32]
     #: Weight of 2 phi.
     uneven_weight: NDArray[np.float32]
+    #: Weight of the image: 0 where its mask does not show the shape.
+    shown_weight: NDArray[np.float32]
 
     def rows(self, which: Any) -> Targets:
         """Some of the targets, by whatever indexes an array."""
@@ -60,14 +64,23 @@ class Targets(NamedTuple):
             self.phase_rad[which],
             self.distinct_weight[which],
             self.uneven_weight[which],
+            self.shown_weight[which],
         )
 
 
-def encode(parameters: ShapeParameters) -> Targets:
-    """Targets of shapes, made canonical first."""
+def encode(
+    parameters: ShapeParameters, *, jaccard: NDArray[np.floating[Any]] | None = None
+) -> Targets:
+    """Targets of shapes, made canonical first.
+
+    `jaccard` is the index of every shape with the mask it is to be learned from. Below
+    `_SHOWN_JACCARD` the mask does not show the shape (its tips are thinner than a pixel) and
+    teaching it would teach to see such tips at every rough disc.
+    """
     shapes = canonical(*parameters)
     log_ratio = np.log2(shapes.axis_ratio)
     distinct = np.clip(distinctness(shapes.p, shapes.axis_ratio) / _DISTINCT, 0.0, 1.0)
+    shown = np.ones(log_ratio.shape) if jaccard is None else jaccard >= _SHOWN_JACCARD
     uneven = distinct * np.clip(log_ratio / _UNEVEN, 0.0, 1.0)
     return Targets(
         2 * (shapes.d.astype(np.int64) - 1) + (shapes.p >= 2.0),
@@ -76,6 +89,7 @@ def encode(parameters: ShapeParameters) -> Targets:
         np.deg2rad(shapes.phase_deg).astype(np.float32),
         distinct.astype(np.float32),
         uneven.astype(np.float32),
+        shown.astype(np.float32),
     )
 
 

@@ -20,6 +20,7 @@ from nanoarray.nanocrystal.shape.distribution import (
 )
 from nanoarray.nanocrystal.shape.formula import ShapeParameters
 from nanoarray.nanocrystal.shape.polar import ANGLES, RADII, polar_masks
+from nanoarray.nanocrystal.shape.refine import jaccard
 from nanoarray.nanocrystal.shape.simulate import simulate_crops
 from nanoarray.nanocrystal.shape.targets import Targets, encode
 
@@ -87,8 +88,9 @@ def train_shapes(
     """Train the shape network from a seed.
 
     The images are simulated anew from the seed (about a minute for 65,000), split 70/10/20, and
-    seen once per epoch, half of the batches mirrored. After each epoch a checkpoint and the
-    learning curve are written; the weights are those of the last epoch.
+    seen once per epoch, half of the batches mirrored. Images whose masks do not show their shapes
+    (see `targets.encode`) stay in the split and have no weight. After each epoch a checkpoint and
+    the learning curve are written; the weights are those of the last epoch.
 
     Parameters
     ----------
@@ -196,15 +198,16 @@ def _training_set(
 ) -> tuple[NDArray[np.uint8], Targets]:
     """Polar pictures and targets of all images."""
     images, seed = settings["images"], settings["seed"]
-    polar = np.empty((images, RADII, ANGLES), np.uint8)
+    polar, shown = np.empty((images, RADII, ANGLES), np.uint8), np.empty(images)
     for first in range(0, images, _CHUNK):
         report("simulating", first, images)
         rows = slice(first, min(first + _CHUNK, images))
-        _shapes, masks = training_masks(
+        shapes, masks = training_masks(
             images, seed=seed, rows=rows, distribution=distribution, conditions=conditions
         )
-        polar[rows] = polar_masks(masks)[0]
-    return polar, encode(draw_shapes(images, seed=seed, distribution=distribution))
+        polar[rows], shown[rows] = polar_masks(masks)[0], jaccard(masks, shapes)
+    shapes = draw_shapes(images, seed=seed, distribution=distribution)
+    return polar, encode(shapes, jaccard=shown)
 
 
 def _device(name: str) -> str:
