@@ -560,10 +560,10 @@ def test_methods_side_by_side():
 def test_number_of_the_standard():
     # ISO 13322-1, scope: over 6,000 for a volume mean at a standard deviation of 1.6
     assert 6000 < crystals_needed(np.log(1.6), power=3) < 6200
-    # exp(9 s^2) - 1 and its first two terms
-    assert crystals_needed(0.1, power=3) == pytest.approx(1536.6 * (0.09 + 0.09**2 / 2), rel=1e-3)
-    directly = crystals_needed(0.1, power=3, estimator="mean")
-    assert directly == pytest.approx(1536.6 * np.expm1(0.09), rel=5e-3)
+    # Without a fit it is exp(9 s^2) - 1 instead of its first two terms.
+    directly = crystals_needed(np.log(1.6), power=3, estimator="mean")
+    assert directly == pytest.approx(1536.6 * np.expm1(9 * np.log(1.6) ** 2), rel=1e-3)
+    assert crystals_needed(0.02, power=3, estimator="mean") == crystals_needed(0.02, power=3)
     assert np.isnan(crystals_needed(np.nan))
     with pytest.raises(InputError, match="confidence"):
         crystals_needed(0.3, confidence=95)
