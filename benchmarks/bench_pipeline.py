@@ -16,11 +16,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-from distributed import Client, LocalCluster
 
 import nanoarray as na
+from nanoarray.archive.executor import local_client
 from nanoarray.simulate.archive import plan_archive, simulate_archive_image
 from nanoarray.simulate.fei_tiff import write_fei_tiff
+from nanoarray.superlattice.stages import BLOCK
 
 DISTINCT = 24
 SETTINGS = {
@@ -72,14 +73,11 @@ def measure(
     pipeline, overrides = SETTINGS[setting]
     shutil.rmtree(store, ignore_errors=True)
     na.ingest(folder, store, pattern="{sample} {temperature:g}degC {pressure:g}MPa {rest}")
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
+    with local_client(workers) as client:
         warm = store.with_name("warm.zarr")
         shutil.rmtree(warm, ignore_errors=True)
-        # One image per worker, so that each has its compiled code before the clock starts.
-        na.ingest(sorted(folder.glob("*.tif"))[: 2 * workers], warm)
+        # One block per worker, so that each has its compiled code before the clock starts.
+        na.ingest(sorted(folder.glob("*.tif"))[: BLOCK * workers], warm)
         na.run(pipeline, warm, **overrides)
         start = time.perf_counter()
         reports = na.run(pipeline, store, **overrides)

@@ -8,8 +8,10 @@ plan and the keys of its inputs, so that a later run knows exactly which blocks 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +21,22 @@ from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.executor import Executor, run_tasks
+from nanoarray.archive.lineage import Lineage, expected_keys, is_current
 from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.archive.store import GroupPlan
 from nanoarray.errors import InputError, NanoarrayError, is_about_place
+
+__all__ = [
+    "Inputs",
+    "LeftOut",
+    "Progress",
+    "Stage",
+    "StageReport",
+    "inputs_of",
+    "is_current",
+    "problems",
+    "run_stage",
+]
 
 Inputs = Mapping[str, xr.Dataset]
 
@@ -114,7 +129,8 @@ def run_stage(
         When blocks failed; the finished ones are kept.
     """
     start = time.perf_counter()
-    basis = _basis(url, stage, parameters)
+    lineage = Lineage(url)
+    basis = _basis(lineage, stage, parameters)
     digest = prov.digest(basis)
     before = store.provenance(url, stage.name)
     if before and before["digest"] != digest and not overwrite:
@@ -123,18 +139,19 @@ def run_stage(
             f"{url} holds {stage.name!r} made differently ({'; '.join(changes)}): "
             "run with --overwrite to replace it, or use another store"
         )
-    keys = input_keys(url, inputs_of(stage, parameters), stage.axis)
+    keys = lineage.input_keys(inputs_of(stage, parameters), stage.axis)
     plan_key = prov.digest(digest, keys)
     if before and before["digest"] == digest and before["plan_key"] == plan_key:
         record = before
     else:
         record = _prepare(url, stage, parameters, before, basis, digest, plan_key, executor)
-    expected = _expected_keys(record, keys)
+    expected = expected_keys(record, keys)
     found = store.block_keys(url, stage.name).tolist()
     again = _blocks_with_failures(url, stage, record) if overwrite else set()
     todo = [b for b in range(len(expected)) if found[b] != expected[b] or b in again]
     if todo:
-        _run_blocks(url, stage, parameters, record, todo, expected, executor, progress, start)
+        keys_of = {b: (found[b], expected[b]) for b in todo}
+        _run_blocks(url, stage, parameters, record, keys_of, executor, progress, start)
     status: Literal["done", "resumed", "unchanged"] = (
         "done" if len(todo) == len(expected) else "resumed" if todo else "unchanged"
     )
@@ -174,60 +191,12 @@ def problems(url: str, group: str) -> tuple[list[tuple[str, str]], list[tuple[st
     return failed, left_out
 
 
-def is_current(url: str, group: str) -> bool:
-    """Whether a group is complete and still follows from what it was made from.
-
-    False after images were added or repaired, or a pixel size or tag that it depends on changed.
-    """
-    record = store.provenance(url, group)
-    if not record.get("complete"):
-        return False
-    if "plan_key" not in record:  # it was not computed from other groups, as `images`
-        return True
-    names = record["input_groups"]
-    for name in names:
-        if store.provenance(url, name).get("digest") != record["basis"]["inputs"][name]:
-            return False
-        if not is_current(url, name):
-            return False
-    keys = input_keys(url, names, record["axis"])
-    found = store.block_keys(url, group).tolist()
-    return record["plan_key"] == prov.digest(record["digest"], keys) and found == _expected_keys(
-        record, keys
-    )
-
-
-def input_keys(url: str, groups: Sequence[str], axis: str) -> dict[str, list[str]]:
-    """Per input group, one key per image (or a single one for a table)."""
-    keys = {group: _image_keys(url, group) for group in groups}
-    if axis == "whole" and "images" in keys:
-        # What is computed of all images at once may depend on their tags.
-        keys["images"] = [*keys["images"], prov.array_digest(store.read_tags(url))]
-    return keys
-
-
-def _image_keys(url: str, group: str) -> list[str]:
-    if group == "images":
-        names = ("sha256", "pixel_size", "ok", "height", "width")
-        columns = store.read_columns(url, "images", "image", names)
-        return [
-            prov.digest(*row) for row in zip(*(columns[n].tolist() for n in names), strict=True)
-        ]
-    record = store.provenance(url, group)
-    above = input_keys(url, record["input_groups"], record["axis"])
-    head = (record["digest"], record["plan_digest"])
-    if record["axis"] == "image":
-        per_image = zip(*above.values(), strict=True)
-        return [prov.digest(head, row) for row in per_image]
-    return [prov.digest(head, above)]
-
-
-def _basis(url: str, stage: Stage, parameters: StageParameters) -> dict[str, Any]:
+def _basis(lineage: Lineage, stage: Stage, parameters: StageParameters) -> dict[str, Any]:
     """What a stage's result depends on, besides the images themselves."""
-    inputs = {}
+    url, inputs = lineage.url, {}
     for group in inputs_of(stage, parameters):
-        record = store.provenance(url, group)
-        if not is_current(url, group):
+        record = lineage.record(group)
+        if not lineage.is_current(group):
             state = "is not there"
             if record:
                 state = "is out of date" if record.get("complete") else "is incomplete"
@@ -304,33 +273,23 @@ def _prepare(
     return record
 
 
-def _expected_keys(record: Mapping[str, Any], keys: Mapping[str, list[str]]) -> list[int]:
-    """The key that every finished block must have."""
-    length, size = int(record["length"]), int(record["block"])
-    head = (record["digest"], record["plan_digest"], size)
-    starts = range(0, length, size) if length else range(0)
-    if record["axis"] == "image":
-        rows = list(zip(*keys.values(), strict=True))
-        return [prov.block_key(head, rows[s : s + size]) for s in starts]
-    everything = prov.digest(keys)
-    return [prov.block_key(head, everything, s) for s in starts]
-
-
 def _run_blocks(
     url: str,
     stage: Stage,
     parameters: StageParameters,
     record: Mapping[str, Any],
-    todo: list[int],
-    expected: list[int],
+    keys: Mapping[int, tuple[int, int]],
     executor: Executor,
     progress: Callable[[Progress], None] | None,
     start: float,
 ) -> None:
+    """Compute the blocks of ``keys``, which hold what each is and what it is to be marked with."""
     size, length = int(record["block"]), int(record["length"])
-    spans = [slice(b * size, min(length, (b + 1) * size)) for b in todo]
+    spans = [slice(b * size, min(length, (b + 1) * size)) for b in keys]
+    this_run = uuid.uuid4().hex
     items = [
-        (url, stage, parameters, b, span, expected[b]) for b, span in zip(todo, spans, strict=True)
+        (url, stage, parameters, this_run, block, span, *marks)
+        for (block, marks), span in zip(keys.items(), spans, strict=True)
     ]
     total = sum(s.stop - s.start for s in spans)
     done = failed = 0
@@ -368,21 +327,33 @@ def _blocks_with_failures(url: str, stage: Stage, record: Mapping[str, Any]) -> 
     return {i // int(record["block"]) for i, r in enumerate(reasons) if r.startswith("failed: ")}
 
 
-def _open_inputs(url: str, stage: Stage, parameters: StageParameters) -> dict[str, xr.Dataset]:
-    return {group: store.open_group(url, group) for group in inputs_of(stage, parameters)}
-
-
 def _plan(url: str, stage: Stage, parameters: StageParameters) -> GroupPlan:
-    return stage.plan(_open_inputs(url, stage, parameters), parameters)
+    inputs = {group: store.open_group(url, group) for group in inputs_of(stage, parameters)}
+    return stage.plan(inputs, parameters)
+
+
+@lru_cache(maxsize=8)
+def _opened(url: str, group: str, this_run: str) -> xr.Dataset:
+    """A group as it is during one run of a stage: opening takes as long as reading an image."""
+    del this_run
+    return store.open_group(url, group)
 
 
 def _do_block(
-    url: str, stage: Stage, parameters: StageParameters, block: int, rows: slice, key: int
+    url: str,
+    stage: Stage,
+    parameters: StageParameters,
+    this_run: str,
+    block: int,
+    rows: slice,
+    old_key: int,
+    key: int,
 ) -> int:
     """Compute, write and mark one block; the number of images in it that failed."""
-    store.mark_block(url, stage.name, block, 0)
-    inputs = _open_inputs(url, stage, parameters)
-    own = store.open_group(url, stage.name)
+    if old_key:
+        store.mark_block(url, stage.name, block, 0)
+    inputs = {group: _opened(url, group, this_run) for group in inputs_of(stage, parameters)}
+    own = _opened(url, stage.name, this_run)
     if stage.axis == "image":
         values = _compute_images(stage, inputs, parameters, own, rows)
     else:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 #: Dask has glibc return freed memory to the system at once. For arrays of a few MB that means a
 #: page fault per 4 kB whenever one is made: a third to two thirds more CPU time.
+#: The allocator reads its settings when a process starts.
 _KEEP_MEMORY = {
-    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 128 * 2**20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
 }
 
 
@@ -106,15 +107,16 @@ def run_tasks(
 @contextmanager
 def local_client(workers: int) -> Iterator[Client]:
     """A Dask client of a new local cluster of worker processes with one thread each."""
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        dask.config.set(_KEEP_MEMORY),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
-            env=_KEEP_MEMORY,
         ) as cluster,
         Client(cluster) as client,
     ):

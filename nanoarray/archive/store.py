@@ -290,7 +290,8 @@ def create_group(url: str, group: str, plan: GroupPlan) -> None:
     for array in plan.arrays:
         _create_array(parent, array)
     for name, (dims, values, attrs) in plan.constants.items():
-        put_constant(url, group, name, dims, values, attrs)
+        constant, data = _constant(name, dims, values, attrs)
+        _create_array(parent, constant)[...] = data
     keys = ArrayPlan(
         BLOCK_KEY,
         ("block",),
@@ -308,11 +309,7 @@ def put_constant(
 ) -> None:
     """Write a whole array, in place where one of its kind is there."""
     parent = zarr.open_group(url, path=group, mode="a")
-    data = np.asarray(values)
-    text = data.dtype.kind in "UOT"
-    data = data.astype(object) if text else data
-    dtype = "str" if text else str(data.dtype)
-    plan = ArrayPlan(name, dims, data.shape, dtype, data.shape, attrs, schema.fill_of(dtype))
+    plan, data = _constant(name, dims, values, attrs)
     array = parent.get(name)
     if array is None or not _holds(array, plan):
         if array is not None:
@@ -324,6 +321,18 @@ def put_constant(
     elif _same_values(array[...], data):
         return
     array[...] = data
+
+
+def _constant(
+    name: str, dims: tuple[str, ...], values: Any, attrs: Mapping[str, Any]
+) -> tuple[ArrayPlan, np.ndarray]:
+    """The plan of an array whose values are known, and the values as they are written."""
+    data = np.asarray(values)
+    text = data.dtype.kind in "UOT"
+    data = data.astype(object) if text else data
+    dtype = "str" if text else str(data.dtype)
+    plan = ArrayPlan(name, dims, data.shape, dtype, data.shape, attrs, schema.fill_of(dtype))
+    return plan, data
 
 
 def resize_group(url: str, group: str, plan: GroupPlan) -> None:

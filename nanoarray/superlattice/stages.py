@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,9 +41,11 @@ from nanoarray.superlattice.steps import (
 from nanoarray.superlattice.summary import image_table, summarize
 
 #: Images per block of the map stages.
-BLOCK = 2
-#: Rows per block of the table of grains.
-GRAIN_BLOCK = 4096
+BLOCK = 4
+#: Rows per block of the table of grains: those of some ten images.
+GRAIN_BLOCK = 256
+
+_log = logging.getLogger(__name__)
 
 
 def _plan(
@@ -213,13 +216,23 @@ def _measure(
     counts = inputs["grain_maps"]["grain_count"].values.astype(np.int64)
     ends = np.cumsum(counts)
     starts = ends - counts
+    entries = {str(name): schema.GROUPS["grains"][str(name)] for name in own.data_vars}
     parts = []
     for i in np.flatnonzero((ends > rows.start) & (starts < rows.stop) & (counts > 0)):
-        columns = _measure_image(inputs, int(i))
+        try:
+            columns = _measure_image(inputs, int(i))
+        except (OSError, MemoryError):
+            raise  # the place or the machine failed, not the image
+        except Exception:  # noqa: BLE001 -- one bad image must not lose the table
+            # Its grains stay in it, unmeasured.
+            name = str(inputs["images"]["image"][i].values)
+            _log.exception("the grains of image %r could not be measured: their rows are NaN", name)
+            columns = {n: np.full(counts[i], e.fill_value, e.dtype) for n, e in entries.items()}
+            columns["image_index"][:] = i
+            columns["label"] = np.arange(1, counts[i] + 1)
         kept = slice(max(rows.start - starts[i], 0), min(rows.stop, ends[i]) - starts[i])
         parts.append({name: values[kept] for name, values in columns.items()})
-    names = [str(name) for name in own.data_vars]
-    return {name: np.concatenate([part[name] for part in parts]) for name in names} if parts else {}
+    return {n: np.concatenate([part[n] for part in parts]) for n in entries} if parts else {}
 
 
 def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:

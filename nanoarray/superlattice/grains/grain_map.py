@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from nanoarray.superlattice.grains import regions
+from nanoarray.superlattice.grains.boundary import means_near_boundary
 from nanoarray.superlattice.grains.orientation import (
     angular_harmonics,
     find_symmetry,
@@ -142,18 +143,18 @@ def boundary_misorientation(
     features: NDArray[np.float32],
     pairs: NDArray[np.int64],
     lattice: Lattice,
-    *,
-    bent: bool = True,
+    turn: NDArray[np.float32] | None,
 ) -> NDArray[np.float64]:
     """Misorientation of the two sides of every boundary [deg].
 
-    Each side is an average over the tiles near the boundary. Where the lattice of a grain is bent
-    (``bent``), its orientation is continued to the boundary with the gradient inside the grain.
+    Each side is an average over the tiles near the boundary. With the ``turn`` of every tile
+    against its grain (`match_grain`), the orientation of a grain whose lattice is bent is continued
+    to the boundary with the gradient inside the grain.
     """
     if len(pairs) == 0:
         return np.zeros(0)
     place = np.moveaxis(np.indices(labels.shape, dtype=np.float32), 0, -1)
-    means = regions.means_near_boundary(
+    means = means_near_boundary(
         labels,
         np.concatenate([features, place], axis=-1),
         pairs,
@@ -162,24 +163,23 @@ def boundary_misorientation(
     )
     sides = waves_of(means[..., :-2])
     period = 360.0 / lattice.symmetry
-    turn = rotation_between(sides[:, 0], sides[:, 1], orders=lattice.orders, limit_deg=period / 2)
-    if bent:
-        gradient = orientation_gradients(labels, features, lattice)[pairs]
+    apart = rotation_between(sides[:, 0], sides[:, 1], orders=lattice.orders, limit_deg=period / 2)
+    if turn is not None:
+        gradient = orientation_gradients(labels, turn, lattice)[pairs]
         middle = means[..., -2:].mean(axis=1, keepdims=True)
         change = (gradient * (middle - means[..., -2:])).sum(axis=-1)
-        turn = turn + change[:, 0] - change[:, 1]
-    return np.abs((turn + period / 2) % period - period / 2)
+        apart = apart + change[:, 0] - change[:, 1]
+    return np.abs((apart + period / 2) % period - period / 2)
 
 
 def orientation_gradients(
-    labels: NDArray[np.int32], features: NDArray[np.float32], lattice: Lattice
+    labels: NDArray[np.int32], turn: NDArray[np.float32], lattice: Lattice
 ) -> NDArray[np.float64]:
     """Change of the orientation per tile along y and x inside regions 0..n, ``(n + 1, 2)`` [deg].
 
-    The plane that fits the orientation best; 0 where it is not significant, so that noise does not
-    spoil what needs no correction.
+    The plane that fits the ``turn`` of tiles best; 0 where it is not significant, so that noise
+    does not spoil what needs no correction.
     """
-    turn, _ = match_grain(labels, features, lattice)
     gradients = np.zeros((int(labels.max(initial=0)) + 1, 2))
     # Tiles overlap and are averaged: this many of them are worth one.
     alike = (lattice.tile_strides * (1 + 2 * _SMOOTHING)) ** 2
@@ -240,12 +240,16 @@ def match_grain(
 
 
 def describe(
-    labels: NDArray[np.int32], features: NDArray[np.float32], lattice: Lattice
+    labels: NDArray[np.int32],
+    features: NDArray[np.float32],
+    lattice: Lattice,
+    turn: NDArray[np.float32] | None = None,
 ) -> GrainMap:
-    """Orientation, confidence and boundaries of finished grains."""
+    """Orientation, confidence and boundaries of finished grains; ``turn`` where it is known."""
     mean = waves_of(regions.region_means(labels, features))
     grain_orientation = profile_orientation(mean, orders=lattice.orders, symmetry=lattice.symmetry)
-    turn, _ = match_grain(labels, features, lattice)
+    if turn is None:
+        turn, _ = match_grain(labels, features, lattice)
     orientation = (grain_orientation[labels] + turn) % (360.0 / lattice.symmetry)
     tile, reference = waves_of(features), mean[labels]
     norm = np.linalg.norm(tile, axis=-1) * np.linalg.norm(reference, axis=-1)
@@ -258,6 +262,6 @@ def describe(
         symmetry=lattice.symmetry,
         grain_orientation_deg=grain_orientation[1:],
         boundary_pairs=pairs.astype(np.int32),
-        boundary_misorientation_deg=boundary_misorientation(labels, features, pairs, lattice),
+        boundary_misorientation_deg=boundary_misorientation(labels, features, pairs, lattice, turn),
         boundary_tiles=lengths,
     )

@@ -202,8 +202,8 @@ def label_grains(
         labels = _join_similar(labels, coarse, lattice, early, bent=False)
     labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
     labels = _join_similar(labels, coarse, lattice, min_misorientation_deg, bent=True)
-    labels = _leave_out(labels, coarse, lattice, min_tiles)
-    return describe(labels, coarse, lattice)
+    labels, turn = _leave_out(labels, coarse, lattice, min_tiles)
+    return describe(labels, coarse, lattice, turn)
 
 
 def _tile_variance(
@@ -238,17 +238,23 @@ def _join_similar(
     mean = waves_of(regions.region_means(labels, features))
     far = apart_deg(mean[pairs[:, 0]], mean[pairs[:, 1]], lattice)
     pairs = pairs[far < threshold_deg + _MOST_BENDING_DEG]
-    apart = boundary_misorientation(labels, features, pairs, lattice, bent=bent)
+    turn = match_grain(labels, features, lattice)[0] if bent else None
+    apart = boundary_misorientation(labels, features, pairs, lattice, turn)
     return regions.join(labels, pairs[apart < threshold_deg])
 
 
 def _leave_out(
     labels: NDArray[np.int32], features: NDArray[np.float32], lattice: Lattice, min_tiles: int
-) -> NDArray[np.int32]:
-    """Take away areas without a lattice, and what is then left of a grain if it is small."""
-    _, modulation = match_grain(labels, features, lattice)
+) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
+    """Take away areas without a lattice, and what is then left of a grain if it is small.
+
+    Returns the labels, and the turn of every tile (`match_grain`) if all of them stayed.
+    """
+    turn, modulation = match_grain(labels, features, lattice)
     least = _LEAST_MODULATION * np.sqrt(lattice.orders.size)
     empty = regions.remove_specks((modulation < least) & (labels > 0), min_tiles=min_tiles)
     parts = regions.split_disconnected(np.where(empty, 0, labels))
     size = np.bincount(parts.ravel())
-    return regions.renumber(np.where(size[parts] >= min_tiles, parts, 0))
+    left = regions.renumber(np.where(size[parts] >= min_tiles, parts, 0))
+    same = np.array_equal(left > 0, labels > 0) and left.max() == labels.max()
+    return left, turn if same else None

@@ -131,7 +131,10 @@ def angular_harmonics(
     wave = np.exp(-2j * np.deg2rad(angles)[:, None] * order[None, :]) / angles.size
     usable = np.isfinite(profile).all(axis=-1)
     safe = np.where(usable[..., None], profile, 0).astype(np.float32)
-    coefficient = safe @ wave.astype(np.complex64)
+    # Two real products: a complex one would first make the profiles complex.
+    coefficient = np.empty((*safe.shape[:-1], count + 1), np.complex64)
+    coefficient.real = safe @ wave.real.astype(np.float32)
+    coefficient.imag = safe @ wave.imag.astype(np.float32)
     mean = coefficient[..., :1].real
     relative = np.divide(
         coefficient[..., 1:], mean, out=np.zeros_like(coefficient[..., 1:]), where=mean > 0
@@ -251,8 +254,9 @@ def rotation_between(
     step = 0.5
     count = max(2, int(np.ceil(limit_deg / step)))
     angle = step * np.arange(-count, count + 1)
-    wave = np.exp(2j * np.deg2rad(angle)[None, :] * orders[:, None])
-    match = ((harmonics * np.conj(reference)) @ wave).real
+    phase = 2 * np.deg2rad(angle)[None, :] * orders[:, None]
+    product = harmonics * np.conj(reference)
+    match = product.real @ np.cos(phase) - product.imag @ np.sin(phase)
     best = np.clip(match.argmax(axis=-1), 1, angle.size - 2)
     row = np.arange(len(best))
     left, top, right = match[row, best - 1], match[row, best], match[row, best + 1]

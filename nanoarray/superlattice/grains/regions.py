@@ -313,59 +313,14 @@ def remove_specks(mask: NDArray[np.bool_], *, min_tiles: int) -> NDArray[np.bool
 
 def neighbour_pairs(labels: Labels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of regions that share tile edges, ``(n, 2)`` lower first, and how many they share."""
-    pairs = []
+    codes = []
+    base = int(labels.max(initial=0)) + 1
     for a, b in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
         touch = (a != b) & (a > 0) & (b > 0)
-        pairs.append(np.stack([a[touch], b[touch]], axis=1).astype(np.int64))
-    both = np.concatenate(pairs)
-    both.sort(axis=1)
-    unique, counts = np.unique(both, axis=0, return_counts=True)
-    return unique, counts.astype(np.int64)
-
-
-def means_near_boundary(
-    labels: Labels, features: Features, pairs: NDArray[np.int64], *, reach: float, skip: float
-) -> NDArray[np.float64]:
-    """Mean features on both sides of each boundary.
-
-    Tiles of one region are weighted by their distance D (in tiles) to the other region: with a
-    Gaussian of standard deviation `reach`, and rising from (almost) nothing at `skip`, because
-    tiles nearer than half a window see both regions.
-
-    Parameters
-    ----------
-    labels
-        Regions.
-    features
-        ``(tile_y, tile_x, feature)``.
-    pairs
-        ``(n, 2)`` neighbouring regions.
-    reach, skip
-        Distances [tiles].
-
-    Returns
-    -------
-    ndarray
-        ``(n, 2, feature)``.
-    """
-    boxes = ndimage.find_objects(labels)
-    out = np.empty((len(pairs), 2, features.shape[-1]))
-    margin = int(np.ceil(3 * reach))
-    for i, pair in enumerate(pairs):
-        window = []
-        for axis in (0, 1):
-            starts = [boxes[p - 1][axis].start for p in pair]
-            stops = [boxes[p - 1][axis].stop for p in pair]
-            # What is further than the margin from the other region has no weight.
-            window.append(slice(max(max(starts) - margin, 0), min(stops) + margin))
-        crop, values = labels[tuple(window)], features[tuple(window)]
-        for side in (0, 1):
-            own, other = crop == pair[side], crop == pair[1 - side]
-            distance = ndimage.distance_transform_edt(~other)[own]
-            weight = np.exp(-0.5 * (distance / reach) ** 2)
-            weight *= np.clip((distance - skip) / 2, 0.02, 1)
-            out[i, side] = weight @ values[own] / weight.sum()
-    return out
+        one, other = a[touch].astype(np.int64), b[touch].astype(np.int64)
+        codes.append(np.minimum(one, other) * base + np.maximum(one, other))
+    unique, counts = np.unique(np.concatenate(codes), return_counts=True)
+    return np.stack([unique // base, unique % base], axis=1), counts.astype(np.int64)
 
 
 def join(labels: Labels, pairs: NDArray[np.int64]) -> Labels:
