@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_crystals_material import crystals, image_table, make_crystal_store
-from report_material import HOSTILE, Page
+from report_crystals_material import SIZE, crystals, image_table, make_crystal_store
+from report_material import HOSTILE, Page, text, write_group
 
 from nanoarray.archive import store
 from nanoarray.errors import InputError
@@ -180,7 +180,7 @@ def test_downloads_hold_the_crystals(page: Page) -> None:
     assert "synthesis_method" in frame
 
 
-@pytest.mark.parametrize("groups", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("groups", [0, 1, 3])
 def test_page_of_a_store_at_any_stage(tmp_path: Path, groups: int) -> None:
     url = make_crystal_store(tmp_path, images=1, groups=groups)
     found = Page(write_report(url, tmp_path / "report.html", image_count=1))
@@ -190,14 +190,14 @@ def test_page_of_a_store_at_any_stage(tmp_path: Path, groups: int) -> None:
     assert "crystal_statistics has not been run." in found.text
     assert "prepared has not been run" not in found.text
     assert ("There is no table of crystals yet" in found.text) == (groups == 1)
-    assert ("There are no shape groups" in found.text) == (groups in (2, 3))
-    assert bool(found.all("canvas")) == (groups >= 3)
+    assert ("There are no shape groups" in found.text) == (groups == 3)
+    assert bool(found.all("canvas")) == (groups == 3)
     assert any("Crystals of image" in str(img["alt"]) for img in found.all("img"))
 
 
 def test_page_without_pixel_size(tmp_path: Path) -> None:
-    url = make_crystal_store(tmp_path, images=2, pixel_size=np.nan)
-    found = Page(write_report(url, tmp_path / "report.html", image_count=1))
+    url = make_crystal_store(tmp_path, images=3, groups=4, pixel_size=np.nan)
+    found = Page(write_report(url, tmp_path / "report.html", image_count=0))
     assert "no pixel size" in found.text
     assert "area / px²" in found.text
     assert "crystal of an image without a pixel size" in found.text
@@ -212,10 +212,32 @@ def test_page_without_any_crystal(tmp_path: Path) -> None:
     assert not found.all("canvas")
 
 
-def test_hostile_text_is_text(tmp_path: Path) -> None:
-    table = image_table(2).assign(synthesis_method=HOSTILE, sample=HOSTILE)
-    url = make_crystal_store(tmp_path, images=2, table=table)
+def test_page_of_both_systems(tmp_path: Path) -> None:
+    url = make_crystal_store(tmp_path, images=3, groups=2)
+    values = {
+        "defect": np.zeros((3, SIZE, SIZE), bool),
+        "defect_fraction": np.zeros(3, np.float32),
+        "sharpness": np.full(3, 0.9, np.float32),
+        "lattice_spacing": np.full(3, 11.0, np.float32),
+        "usable": np.array([True, True, False]),
+        "problem": text(["", "", "left out: out of focus"]),
+    }
+    write_group(url, "prepared", values, sizes={"image": 3, "y": SIZE, "x": SIZE})
     found = Page(write_report(url, tmp_path / "report.html", image_count=1))
+    sections = [a["id"] for a in found.all("section")]
+    assert {"sizes", "detail", "crystal-sizes", "crystal-groups"} <= set(sections)
+    assert "tiles has not been run." in found.text
+    assert "shapes has not been run." in found.text
+    # What one system leaves out is not lost to the other.
+    contents = read_contents(url)
+    assert contents.sized.tolist() == [True, True, False]
+    assert contents.crystal_images["usable"].tolist() == [True, True, True]
+
+
+def test_hostile_text_is_text(tmp_path: Path) -> None:
+    table = image_table(3).assign(synthesis_method=HOSTILE, sample=HOSTILE)
+    url = make_crystal_store(tmp_path, images=3, table=table)
+    found = Page(write_report(url, tmp_path / "report.html", image_count=0))
     assert len(found.all("script")) == 1
     assert found.open == []
     assert all(not name.startswith("on") for _, attrs in found.tags for name in attrs)
