@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +157,12 @@ def test_failed_blocks_end_in_an_error_and_the_others_are_kept(archive):
     assert not store.provenance(url, "mean")["complete"]
 
 
+def environment_at_start():
+    """What this process was started with: the allocator does not see later changes."""
+    text = Path("/proc/self/environ").read_text()
+    return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
+
+
 def test_same_result_on_processes(archive):
     _, url = archive
     run(url)
@@ -163,6 +171,11 @@ def test_same_result_on_processes(archive):
     CALLS.clear()
     with open_executor(workers=2) as executor:
         assert run(url, executor).status == "done"
+        if sys.platform == "linux":
+            for environment in executor.client.run(environment_at_start).values():
+                # Dask's own 64 kB there make arrays of a few MB cost five times as much.
+                assert int(environment["MALLOC_TRIM_THRESHOLD_"]) >= 2**20
+                assert environment["OMP_NUM_THREADS"] == "1"
     assert CALLS == []  # nothing was computed in this process
     np.testing.assert_array_equal(store.open_group(url, "mean")["mean"].values, threads)
 

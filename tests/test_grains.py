@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 
 from nanoarray.errors import InputError
 from nanoarray.evaluate import evaluate_grain_map, misorientation_deg, tiles_to_pixels
 from nanoarray.simulate.superlattice import NOISE_LEVELS, simulate_polycrystal
+from nanoarray.superlattice.grains.boundary import means_near_boundary
 from nanoarray.superlattice.grains.labels import describe_grains, label_grains, map_grains, regions
 from nanoarray.superlattice.prepare.cleaning import (
     find_defects,
@@ -258,3 +260,21 @@ def test_real_cross_sections_give_few_large_grains(real_data, number):
     assert found.symmetry == 2
     assert (on_pixels[~defect] > 0).mean() > 0.85
     assert 8 <= found.grain.max() <= 60
+
+
+def test_means_near_a_boundary_follow_the_distance_transform():
+    rng = np.random.default_rng(1)
+    seeds = rng.random((6, 2)) * (50, 40)
+    place = np.moveaxis(np.indices((50, 40)), 0, -1)
+    labels = 1 + ((place[:, :, None] - seeds) ** 2).sum(axis=-1).argmin(axis=-1).astype(np.int32)
+    features = rng.normal(size=(50, 40, 3)).astype(np.float32)
+    pairs, _ = regions.neighbour_pairs(labels)
+    # So wide a reach that the windows are the whole field.
+    found = means_near_boundary(labels, features, pairs, reach=20.0, skip=2.0)
+    for (one, other), sides in zip(pairs, found, strict=True):
+        for own, far, mean in ((one, other, sides[0]), (other, one, sides[1])):
+            distance = ndimage.distance_transform_edt(labels != far)[labels == own]
+            weight = np.exp(-0.5 * (distance / 20) ** 2) * np.clip((distance - 2) / 2, 0.02, 1)
+            np.testing.assert_allclose(
+                mean, weight @ features[labels == own] / weight.sum(), rtol=1e-6, atol=1e-9
+            )

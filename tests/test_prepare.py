@@ -19,6 +19,7 @@ from nanoarray.superlattice.prepare.cleaning import (
     sharpness,
     suppress_line_noise,
 )
+from nanoarray.superlattice.prepare.near import within
 
 MIN_SHARPNESS = PreparedParameters().min_sharpness
 SIZE = {"height_px": 440, "width_px": 512, "grain_count": 8}
@@ -292,3 +293,13 @@ class TestRealMicrographs:
             assert mask.mean() < 0.05
             assert lattice_spacing(pixels, defect=mask) == pytest.approx(spacing, rel=0.02)
             assert sharpness(pixels, defect=mask) > MIN_SHARPNESS + 0.2
+
+
+@pytest.mark.parametrize("distance", [0.5, 1.0, 2**0.5, 3.2, 7.0, 60.0])
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 1.0])
+def test_pixels_near_a_mask_are_those_of_the_distance_transform(distance, share):
+    mask = np.random.default_rng(3).random((61, 83)) < share
+    expected = np.zeros(mask.shape, bool)
+    if mask.any():
+        expected = ndimage.distance_transform_edt(~mask) <= distance
+    np.testing.assert_array_equal(within(mask, distance), expected)

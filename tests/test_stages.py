@@ -5,10 +5,13 @@ import pytest
 import xarray as xr
 
 import nanoarray as na
+from nanoarray.archive import store
+from nanoarray.archive.engine import run_stage
+from nanoarray.archive.executor import Executor
 from nanoarray.errors import InputError
 from nanoarray.simulate.fei_tiff import write_fei_tiff
 from nanoarray.simulate.superlattice import simulate_polycrystal
-from nanoarray.superlattice import one_image, one_map
+from nanoarray.superlattice import one_image, one_map, stages
 from nanoarray.superlattice.grains.cells import cell_areas
 from nanoarray.superlattice.grains.grain_map import GrainMap
 from nanoarray.superlattice.grains.paper import paper_grains
@@ -17,6 +20,7 @@ from nanoarray.superlattice.lengths import length_px
 from nanoarray.superlattice.one_image import Field, Grid
 from nanoarray.superlattice.parameters import (
     GrainMapsParameters,
+    GrainsParameters,
     PreparedParameters,
     TileClustersParameters,
     TilesParameters,
@@ -98,6 +102,43 @@ def test_images_left_out_have_no_map_and_do_not_count(mixed_store):
         na.measure_grains(everything), everything, by=("detector",), resamples=200
     )
     assert statistics.image_used_count.values.tolist() == [3]
+
+
+def test_the_table_of_grains_does_not_depend_on_its_blocks(mixed_store, monkeypatch):
+    executor = Executor(threads=1)
+    before = store.open_group(mixed_store, "grains").load()
+    monkeypatch.setattr(stages, "GRAIN_BLOCK", 3)
+    stage = next(s for s in stages.STAGES if s.name == "grains")
+    store.delete_group(mixed_store, "grains")
+    run_stage(mixed_store, stage, GrainsParameters(), executor=executor)
+    assert before.identical(
+        store.open_group(mixed_store, "grains").load().assign_attrs(before.attrs)
+    )
+
+
+def test_an_image_that_cannot_be_measured_keeps_its_rows_and_is_named(
+    mixed_store, monkeypatch, caplog
+):
+    whole = store.open_group(mixed_store, "grains").load()
+    bad = int(whole["image_index"][0])
+    measure = stages.one_map.measure_map
+
+    def failing(*arguments, image_index, **options):
+        if image_index == bad:
+            raise ZeroDivisionError("made to fail")
+        return measure(*arguments, image_index=image_index, **options)
+
+    monkeypatch.setattr(stages.one_map, "measure_map", failing)
+    groups = ("images", "prepared", "grain_maps")
+    inputs = {group: store.open_group(mixed_store, group) for group in groups}
+    rows = stages._measure(inputs, GrainsParameters(), whole, slice(0, whole.sizes["grain"]))
+    own = whole["image_index"].values == bad
+    np.testing.assert_array_equal(rows["image_index"], whole["image_index"])
+    np.testing.assert_array_equal(rows["label"], whole["label"])
+    assert np.isnan(rows["area"][own]).all()
+    np.testing.assert_array_equal(rows["area"][~own], whole["area"][~own])
+    name = str(inputs["images"]["image"][bad].values)
+    assert name in caplog.text
 
 
 def test_measure_grains_without_any_map(mixed_store):
