@@ -156,7 +156,8 @@ def frame_variables(
     """Columns of a table of statistics as variables along ``dim``, with units and meaning.
 
     ``columns`` gives (units, meaning) by name; ``_low`` and ``_high`` are ends of an interval, and
-    what is not in it is a tag of the images. The names in the result start with ``prefix``.
+    what is not in it is a tag of the images. Units "" differ from row to row and stand in the
+    column ``units``. The names in the result start with ``prefix``.
     """
     variables = {}
     for column in map(str, frame.columns):

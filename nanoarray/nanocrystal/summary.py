@@ -12,6 +12,11 @@ from nanoarray.archive.stage_parameters import checked
 from nanoarray.archive.tables import frame_variables, image_columns
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.compare.composition import COMPOSITION_COLUMNS, group_composition
+from nanoarray.nanocrystal.compare.distances import (
+    DEFAULT_FEATURES,
+    DISTANCE_COLUMNS,
+    population_distances,
+)
 from nanoarray.nanocrystal.compare.pairs import COMPARISON_COLUMNS, compare_populations
 from nanoarray.nanocrystal.compare.precision import (
     CURVE_COLUMNS,
@@ -30,9 +35,8 @@ from nanoarray.nanocrystal.compare.summary import (
 )
 from nanoarray.nanocrystal.parameters import CrystalStatisticsParameters
 
-_SIZE = "equivalent_diameter"
 #: Columns of the table of crystals that the statistics need.
-_COLUMNS = ("image_index", "label", "rejected", "touches_edge", "edge_weight", _SIZE)
+_COLUMNS = ("image_index", "label", "rejected", "touches_edge", "edge_weight", *DEFAULT_FEATURES)
 _REJECTION_COLUMNS = {
     "condition": ("1", "name of the condition"),
     "reason": ("1", "why objects are no crystals"),
@@ -74,8 +78,8 @@ def summarize_crystal_tables(
     Returns
     -------
     xr.Dataset
-        One row per ``condition``; further tables along ``pair``, ``composition``, ``batch``,
-        ``precision``, ``subsample`` and ``rejection``, whose variables begin with that name.
+        One row per ``condition``; further tables along ``pair``, ``distance``, ``composition``,
+        ``batch``, ``precision``, ``subsample`` and ``rejection``, whose variables begin so.
     """
     chosen = checked(CrystalStatisticsParameters, parameters, name="parameters")
     frame = crystal_frame(crystals, groups)
@@ -116,6 +120,14 @@ def summarize(
             compare_populations(crystals, images, **with_interval),
             COMPARISON_COLUMNS,
         )
+        distances = population_distances(
+            crystals,
+            images,
+            resample_unit=parameters.resample_unit,
+            level=round(1 - parameters.interval, 12),
+            **seeded,
+        )
+        tables["distance"] = (distances, DISTANCE_COLUMNS)
     if "shape_group" in crystals:
         found = group_composition(crystals, images, **with_interval)
         tables["composition"] = (found, COMPOSITION_COLUMNS)
