@@ -158,7 +158,7 @@ def test_distinctness_orders_shapes():
 
 
 def test_drawn_shapes_follow_the_distribution():
-    chosen = ShapeDistribution(rod_share=0.0)
+    chosen = ShapeDistribution(rod_share=0.0, compact_share=0.0)
     drawn = draw_shapes(20_000, seed=1, distribution=chosen)
     inside = (drawn.p > P_RANGE[0]) & (drawn.p < P_RANGE[1])
     assert np.median(np.log(drawn.p)) == pytest.approx(0.58, abs=0.03)
