@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 #: Dask has glibc return freed memory to the system at once. For arrays of a few MB that means a
-#: page fault per 4 kB whenever one is made: a third to two thirds more CPU time.
+#: page fault per 4 kB whenever one is made: a quarter to three quarters more CPU time.
 #: The allocator reads its settings when a process starts.
 _KEEP_MEMORY = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 128 * 2**20,
