@@ -111,10 +111,10 @@ def test_search_is_repeatable_and_quiet(capfd):
     table, classes = blobs((40, 40), distance=2.0, seed=6)
     rows, codes = np.column_stack(list(table.values())), classes - 1
     before = optuna.logging.get_verbosity()
-    first = search(rows, codes, kinds=KINDS, n_trials=8, seed=4)
+    first = search(rows, codes, kinds=KINDS, n_trials=6, seed=4)
     assert optuna.logging.get_verbosity() == before
-    assert search(rows, codes, kinds=KINDS, n_trials=8, seed=4) == first
-    assert len(first) == 8
+    assert search(rows, codes, kinds=KINDS, n_trials=6, seed=4) == first
+    assert len(first) == 6
     assert {trial.kind for trial in first} == set(KINDS)
     assert [t.accuracy for t in first] == sorted((t.accuracy for t in first), reverse=True)
     assert capfd.readouterr() == ("", "")

@@ -187,9 +187,9 @@ def standardize(table: Table, columns: Sequence[str]) -> Standardized:
     names = np.array(columns)
     notes = []
     # A column without a single number would leave no row at all.
-    known = np.isfinite(values).any(axis=0) if count else np.ones(names.size, dtype=bool)
+    known = np.atleast_1d(np.isfinite(values).any(axis=0))
     if not known.any():
-        known[:] = True
+        known = np.ones(names.size, dtype=bool)
     elif not known.all():
         notes.append(f"columns without any value dropped: {', '.join(names[~known])}")
     values, names = values[:, known], names[known]
