@@ -25,7 +25,7 @@ def train_shapes(
     images: Annotated[
         int, typer.Option("--images", min=100, help="Simulated crops, split 70/10/20.")
     ] = 65_000,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Times each is seen.")] = 16,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Times each is seen.")] = 10,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train.")
     ] = "auto",

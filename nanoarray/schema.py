@@ -277,7 +277,12 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "phase": _v("crystal", "float64", "deg", "phase phi of the shape (equation 1)"),
         "d_confidence": _v("crystal", "float64", "1", "probability of d by the network"),
         "jaccard": _v("crystal", "float64", "1", "overlap of the crystal and its shape"),
-        "jaccard_network": _v("crystal", "float64", "1", "the same before refinement"),
+        "p_network": _v("crystal", "float64", "1", "p before refinement, as groups use it"),
+        "d_network": _v("crystal", "int32", "1", "d before refinement, as groups use it"),
+        "axis_ratio_network": _v(
+            "crystal", "float64", "1", "axis ratio before refinement, as groups use it"
+        ),
+        "jaccard_network": _v("crystal", "float64", "1", "overlap before refinement"),
     },
     "shape_groups": {
         "shape_group": _v("crystal", "int32", "1", "shape group, 1 the largest; -1 none"),

@@ -334,3 +334,17 @@ def test_human_classes_of_no_crystal(tmp_path):
     found = match_classes(human, np.array([], dtype=str), np.array([], dtype=int))
     assert found.matched == 0
     assert found.unknown == (("a", 1),)
+
+
+def test_the_same_classifier_has_the_same_bytes():
+    rng = np.random.default_rng(3)
+    codes = rng.integers(1, 4, 120)
+    table = {"a": codes + rng.normal(0, 0.2, 120), "b": rng.normal(0, 1, 120)}
+    made = []
+    for count in (0, 500):
+        _elsewhere = [object() for _ in range(count)]  # other addresses in memory
+        found = train_classifier(
+            table, codes, source="groups", columns=("a", "b"), kinds=("svm",), n_trials=1, folds=2
+        )
+        made.append(dump_model(found.classifier))
+    assert made[0] == made[1]

@@ -45,7 +45,8 @@ def place_in_shape_space(
     confidence = np.full(d.size, np.nan)
     confidence[known] = predicted["d_probability"][known, d[known] - 1]
     found = {name: chosen[name] for name in ("p", "d", "axis_ratio", "phase", "jaccard")}
-    found |= {"d_confidence": confidence, "jaccard_network": predicted["jaccard"]}
+    found["d_confidence"] = confidence
+    found |= {f"{n}_network": predicted[n] for n in ("p", "d", "axis_ratio", "jaccard")}
     entries = schema.GROUPS["shapes"]
     rows = {n: np.full(kept.size, entries[n].fill_value, entries[n].dtype) for n in found}
     for name, values in found.items():

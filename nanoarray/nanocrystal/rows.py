@@ -31,12 +31,17 @@ def feature_names(crystals: xr.Dataset) -> tuple[str, ...]:
 def group_table(
     crystals: xr.Dataset, shapes: xr.Dataset | None
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Features and shape parameters of every row; NaN where the row is not a whole crystal."""
+    """Features and shape parameters of every row; NaN where the row is not a whole crystal.
+
+    Shape parameters are the network's: the refinement follows the outline of each crystal, which
+    overlaps better but scatters more about the shape.
+    """
     whole = whole_crystals(crystals)
     columns = {n: np.where(whole, crystals[n].values, np.nan) for n in FEATURES}
     if shapes is not None:
         for name in (*SHAPE_PARAMETERS, "jaccard"):
-            values = shapes[name].values.astype(np.float64)
+            stored = name if name == "jaccard" else f"{name}_network"
+            values = shapes[stored].values.astype(np.float64)
             values = np.where(values < 0, np.nan, values)
             columns[name] = np.where(whole, values, np.nan)
     return columns

@@ -129,7 +129,7 @@ def summarize(
         )
         tables["distance"] = (distances, DISTANCE_COLUMNS)
     if "shape_group" in crystals:
-        found = group_composition(crystals, images, **with_interval)
+        found = group_composition(crystals, images, total=True, **with_interval)
         tables["composition"] = (found, COMPOSITION_COLUMNS)
     if "batch" in images:
         found = batch_reproducibility(crystals, images, interval=parameters.interval, **seeded)

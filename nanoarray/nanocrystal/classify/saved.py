@@ -9,6 +9,8 @@ follows the indices in trees and support vectors without looking whether they ex
 from __future__ import annotations
 
 import hashlib
+import io
+import re
 import zipfile
 from typing import Any, Final
 
@@ -23,6 +25,8 @@ _MAGIC: Final = b"nanoarray classifier "
 #: Beyond the arrays, numbers and scikit-learn estimators that skops knows to be harmless: checked
 #: here by `_check_tree`.
 _TRUSTED: Final = ["sklearn.tree._tree.Tree"]
+#: How skops writes the address of an object: as ``"__id__"``, or as the name of a file.
+_ADDRESS: Final = re.compile(r'(?<="__id__": )\d+|\b\d+(?=\.npy|\.npz)')
 #: What reading an archive that is not as skops wrote it has been seen to raise.
 _BROKEN: Final = (
     zipfile.BadZipFile,
@@ -59,8 +63,8 @@ def dump_model(classifier: Classifier) -> bytes:
             "source": classifier.source,
             "sklearn": sklearn.__version__,
         },
-        compression=zipfile.ZIP_DEFLATED,
     )
+    body = _reproducible(body)
     return _head(body) + body
 
 
@@ -90,6 +94,26 @@ def load_model(data: bytes) -> Classifier:
         return _checked(state)
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise InputError(f"the classifier is not one that is made here: {error}") from error
+
+
+def _reproducible(body: bytes) -> bytes:
+    """The same archive without what differs between runs: times, and addresses in memory.
+
+    skops names objects and their arrays by their address; here they are numbered in the order in
+    which they come, so that the same classifier has the same bytes.
+    """
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    text = content.pop("schema.json").decode()
+    addresses = dict.fromkeys(_ADDRESS.findall(text))
+    number = {address: str(k) for k, address in enumerate(addresses, 1)}
+    text = _ADDRESS.sub(lambda found: number[found[0]], text)
+    renamed = {_ADDRESS.sub(lambda f: number.get(f[0], f[0]), n): c for n, c in content.items()}
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in sorted({**renamed, "schema.json": text.encode()}.items()):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    return result.getvalue()
 
 
 def _head(body: bytes) -> bytes:
