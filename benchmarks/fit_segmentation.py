@@ -1,9 +1,10 @@
-"""Fit the quality of segmentation candidates to images with manual masks.
+"""Fit the quality of segmentation candidates to images with manual masks and to simulated ones.
 
     python -m benchmarks.fit_segmentation --data FOLDER [--folds 5] [--out FILE.safetensors]
 
 FOLDER holds `images/` and `masks/` with equal names. Prints the scores of images that the fit has
-not seen (folds by image), then fits to all images and writes the weights.
+not seen (folds by image), then fits to all images and writes the weights. Simulated fields, whose
+outlines are known exactly, are in every fit.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from pathlib import Path
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from benchmarks.bench_segmentation import describe_scores, read_pairs, score_image
-from nanoarray.nanocrystal.segment.classical import image_candidates
+from benchmarks.bench_segmentation import Pair, describe_scores, read_pairs, score_image
+from nanoarray.nanocrystal.segment.annotations import blank_boxes, find_annotations
+from nanoarray.nanocrystal.segment.classical import (
+    image_candidates,
+    paint,
+    sharpest_outlines,
+)
 from nanoarray.nanocrystal.segment.quality import (
     FORMAT,
     LEAST_QUALITY,
@@ -25,9 +31,22 @@ from nanoarray.nanocrystal.segment.quality import (
     predict_quality,
 )
 from nanoarray.nanocrystal.segment.select import select_candidates
+from nanoarray.simulate.nanocrystal_specs import random_field_spec
+from nanoarray.simulate.nanocrystals import simulate_field
 
 #: Candidates that overlap no crystal are most of them; this part of them is enough to learn from.
 NEGATIVES_KEPT = 0.2
+
+
+def simulated_pairs(count, *, seed):
+    """Random fields with known crystals; those without any are fields too."""
+    pairs = []
+    for index in range(count):
+        rng = np.random.default_rng([seed, index])
+        spec = random_field_spec(rng, height_px=384, width_px=384)
+        field = simulate_field(spec, seed=int(rng.integers(0, 2**62)))
+        pairs.append(Pair(f"simulated {index}", field.image, field.labels))
+    return pairs
 
 
 def overlaps(candidates, truth):
@@ -99,13 +118,11 @@ def fit_model(found, noise, targets, *, folds, seed):
     )
 
 
-def paint(candidates, quality, shape):
+def label(candidates, quality, shape):
     chosen = select_candidates(candidates.parent, candidates.alternative, quality - LEAST_QUALITY)
-    labels = np.zeros(shape[0] * shape[1], np.int32)
-    for number, i in enumerate(chosen, start=1):
-        start = candidates.start[i]
-        labels[candidates.pixel[start : start + candidates.size[i]]] = number
-    return labels.reshape(shape)
+    return paint(candidates, sharpest_outlines(candidates, chosen), shape[0] * shape[1]).reshape(
+        shape
+    )
 
 
 def save(model, path):
@@ -124,14 +141,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--simulated", type=int, default=80, help="simulated fields")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    pairs = read_pairs(options.data)
-    candidates = [image_candidates(p.pixels, polarity="dark") for p in pairs]
+    real = read_pairs(options.data)
+    pairs = real + simulated_pairs(options.simulated, seed=options.seed)
+    clear = [blank_boxes(p.pixels, find_annotations(p.pixels)) for p in pairs]
+    candidates = [image_candidates(pixels, polarity="dark") for pixels in clear]
     found, noise = [c for c, _ in candidates], [n for _, n in candidates]
     targets = [overlaps(c, p.truth) for c, p in zip(found, pairs, strict=True)]
-    part = np.random.default_rng(options.seed).permutation(len(pairs)) % max(options.folds, 1)
+    part = np.full(len(pairs), -1)
+    order = np.random.default_rng(options.seed).permutation(len(real))
+    part[: len(real)] = order % max(options.folds, 1)
     rows = []
     for fold in range(options.folds):
         seen = np.flatnonzero(part != fold)
@@ -144,7 +166,7 @@ def main() -> None:
         )
         for i in np.flatnonzero(part == fold):
             quality = predict_quality(found[i], noise=noise[i], model=model)
-            labels = paint(found[i], quality, pairs[i].pixels.shape)
+            labels = label(found[i], quality, pairs[i].pixels.shape)
             rows.append(score_image(pairs[i].name, pairs[i].truth, labels))
     if rows:
         print("images that the fit has not seen:")

@@ -61,7 +61,7 @@ def test_scale_bar_and_its_number_are_found(fill):
 
 
 def test_panel_letter_is_found():
-    pixels, labels = field()
+    pixels, _ = field()
     font = ImageFont.load_default(30)
     kind = find_annotations(draw(pixels, lambda c: c.text((12, 6), "(a)", fill=0, font=font)))
     assert set(np.unique(kind)) == {0, WRITING}
@@ -103,7 +103,6 @@ def test_plain_micrograph_has_no_annotations():
 
 
 def test_rods_along_the_rows_are_no_scale_bars():
-    pixels, _ = field(places=[(150, 200)])
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     rods = np.zeros((HEIGHT, WIDTH), bool)
     for y in range(40, 280, 40):

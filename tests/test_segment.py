@@ -214,8 +214,6 @@ def test_answer_follows_the_image(change):
 
 
 def test_faint_crystals_beside_black_ones():
-    cover, masks = scattered([12] * 8, contrast=0.9)
-    rows, columns = np.unravel_index(np.arange(8) * 2 + 1, (4, 4))
     cover, masks = np.zeros((SIDE, SIDE)), []
     for k, (y, x) in enumerate((y, x) for y in range(35, 220, 56) for x in range(35, 220, 56)):
         one = disc(y, x, 12 if k % 2 else 8)
@@ -355,20 +353,24 @@ def test_background_is_flattened_only_where_it_varies():
 def test_foreign_labels_are_numbered_in_order():
     labels = np.zeros((20, 30), np.uint16)
     labels[2:5, 2:5], labels[8:12, 8:12], labels[15:18, 20:25] = 700, 3, 12
-    out = labels_from_foreign(labels, shape=(20, 30))
+    out = labels_from_foreign(labels, shape=(20, 30)).crystal
     assert out.dtype == np.int32
     assert out[9, 9] == 1
     assert out[16, 22] == 2
     assert out[3, 3] == 3
     np.testing.assert_array_equal(out > 0, labels > 0)
-    full = labels_from_foreign(np.full((4, 5), 9), shape=(4, 5))
+    full = labels_from_foreign(np.full((4, 5), 9), shape=(4, 5)).crystal
     assert (full == 1).all()
 
 
-def _with_parts():
+def test_a_foreign_label_in_several_places_is_rejected():
     labels = np.zeros((10, 10), int)
     labels[1, 1] = labels[8, 8] = 4
-    return labels
+    labels[4:6, 4:6] = 7
+    out = labels_from_foreign(labels, shape=(10, 10))
+    np.testing.assert_array_equal(out.crystal, labels == 7)
+    np.testing.assert_array_equal(out.rejected, 2 * (labels == 4))
+    assert out.reasons == ("one id in several separate places",)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +382,6 @@ def _with_parts():
         (np.full((10, 10), np.nan), "fractional or missing"),
         (np.full((10, 10), -2), "negative id -2"),
         (np.full((10, 10), "a"), "type"),
-        (_with_parts(), "ids 4"),
     ],
 )
 def test_foreign_labels_that_are_none_are_refused(labels, words):

@@ -16,7 +16,15 @@ from skimage.measure import regionprops
 
 from nanoarray.images.data_bar import find_data_bar
 
-__all__ = ["ANNOTATION_REASONS", "find_annotations"]
+__all__ = [
+    "ANNOTATION_REASONS",
+    "BAR",
+    "BOX",
+    "DATA_BAR",
+    "WRITING",
+    "blank_boxes",
+    "find_annotations",
+]
 
 DATA_BAR, BOX, BAR, WRITING = 1, 2, 3, 4
 ANNOTATION_REASONS = {
@@ -31,6 +39,8 @@ _TONE = 0.08
 #: The antialiased rim of a stroke is nearer to its tone than this, and at least this part of a
 #: letter has the tone itself.
 _RIM, _FULL_TONE = 0.4, 0.15
+#: A drawn bar has at most this part of the noise of the field.
+_BAR_NOISE = 0.25
 #: A box covers at least this part of its bounding rectangle (with its writing filled), and at most
 #: this part of the image.
 _BOX_FILL, _BOX_MOST = 0.94, 0.3
@@ -73,11 +83,49 @@ def find_annotations(pixels: NDArray) -> NDArray[np.uint8]:
         return found
     grey = (grey - low) / (high - low)
     rows = find_data_bar(pixels)
-    if rows:
+    if rows and _is_drawn(grey, rows):
         found[grey.shape[0] - rows :] = DATA_BAR
     for distance in (1 - grey, grey):
         _mark_tone(grey, distance, found)
     return found
+
+
+def _is_drawn(grey: NDArray[np.float32], rows: int) -> bool:
+    """Whether the bottom rows lack the noise of the micrograph: a drawn bar has none."""
+    texture = np.abs(np.diff(grey, axis=1))
+    bar, field = texture[-rows:], texture[:-rows]
+    return bool(np.median(bar) <= _BAR_NOISE * np.median(field))
+
+
+def blank_boxes(pixels: NDArray, kind: NDArray[np.uint8]) -> NDArray:
+    """Replace label boxes and data bars by the grey level next to them.
+
+    Their white would pass for background and their writing for crystals.
+
+    Parameters
+    ----------
+    pixels
+        ``(height, width)`` the micrograph.
+    kind
+        What `find_annotations` found in it.
+
+    Returns
+    -------
+    ndarray
+        The same where there are none.
+    """
+    boxes = np.isin(kind, (BOX, DATA_BAR))
+    if not boxes.any():
+        return pixels
+    out = pixels.copy()
+    boxes = ndimage.binary_dilation(boxes, iterations=2)  # with their blurred rim
+    parts, _ = ndimage.label(boxes)
+    for number, place in enumerate(ndimage.find_objects(parts), start=1):
+        y, x = (slice(max(s.start - _AROUND_PX, 0), s.stop + _AROUND_PX) for s in place)
+        around = pixels[y, x][~boxes[y, x]]
+        level = np.median(around) if around.size else np.median(pixels)
+        out[place][parts[place] == number] = level
+    return out
 
 
 def _mark_tone(grey: NDArray[np.float32], distance: NDArray[np.float32], found: NDArray) -> None:
@@ -158,7 +206,9 @@ def _is_panel_letter(letter, grey: NDArray[np.float32]) -> bool:
         return False
     padded = np.pad(letter.image, 1)
     stroke = 2 * ndimage.distance_transform_edt(padded).max()
-    return bool(stroke <= _STROKE * tall and letter.solidity < 0.85)
+    # Filled, so that a crystal with a bright middle is no letter.
+    solidity = letter.area_filled / letter.area_convex
+    return bool(stroke <= _STROKE * tall and solidity < 0.85)
 
 
 def _is_crisp(region, grey: NDArray[np.float32]) -> bool:

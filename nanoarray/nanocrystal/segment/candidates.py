@@ -21,8 +21,10 @@ from nanoarray.nanocrystal.segment.describe import (
 from nanoarray.nanocrystal.segment.regions import crop_region, distance_inside, find_holes
 from nanoarray.nanocrystal.segment.split import split_at_necks
 
-__all__ = ["CANDIDATE_NUMBERS", "Candidates", "find_candidates"]
+__all__ = ["CANDIDATE_NUMBERS", "Candidates", "find_candidates", "no_candidates"]
 
+#: Outlines of a branch are at least this sharp, compared to its sharpest: less is its noise.
+_LEAST_SHARP = 0.15
 #: Parts whose neck is narrower than this part of the narrower one are never one crystal.
 _NARROWEST = 0.3
 #: More parts than this are texture; joining them takes the square of their number in memory.
@@ -143,9 +145,11 @@ def pick_nodes(parent, level, peak, area, outline, outline_weight, least, most, 
         taken = np.empty(4, np.int32)
         n_taken = 0
         for k in np.argsort(-sharp):
-            if n_taken == 4 or sharp[k] <= 0:
+            if n_taken == 4 or sharp[k] <= 0 or sharp[k] < _LEAST_SHARP * sharp.max():
                 break
-            far = True
+            # A second outline in a branch (a shell around a core) is a summit of sharpness too.
+            near = sharp[max(k - 3, 0) : k + 4]
+            far = sharp[k] == near.max()
             for t in range(n_taken):
                 ratio = area[nodes[k]] / area[taken[t]]
                 if 0.75 < ratio < 1.333:
@@ -346,7 +350,7 @@ def find_candidates(
         height_levels,
     )
     if node.size == 0:
-        return _no_candidates()
+        return no_candidates()
     parents, kinds, rows, pixels, extra, place = _scan(
         node, above, tree.pixel, tree.start, tree.area_px, depth, neck_px, least_px, split_below
     )
@@ -381,7 +385,8 @@ def find_candidates(
     )
 
 
-def _no_candidates() -> Candidates:
+def no_candidates() -> Candidates:
+    """Of an image without any."""
     none = np.zeros(0, np.int64)
     return Candidates(
         none.astype(np.int32),

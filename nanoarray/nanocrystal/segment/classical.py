@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nanoarray.nanocrystal.segment.background import flatten_background
-from nanoarray.nanocrystal.segment.candidates import Candidates, find_candidates
+from nanoarray.nanocrystal.segment.candidates import (
+    CANDIDATE_NUMBERS,
+    Candidates,
+    find_candidates,
+    no_candidates,
+)
 from nanoarray.nanocrystal.segment.component_tree import build_component_tree
 from nanoarray.nanocrystal.segment.prepare import prepare_image
 from nanoarray.nanocrystal.segment.quality import (
@@ -27,7 +32,7 @@ from nanoarray.nanocrystal.segment.quality import (
 )
 from nanoarray.nanocrystal.segment.select import select_candidates
 
-__all__ = ["QUALITY_WEIGHTS", "image_candidates", "segment_classical"]
+__all__ = ["QUALITY_WEIGHTS", "image_candidates", "paint", "segment_classical", "sharpest_outlines"]
 
 QUALITY_WEIGHTS = Path(__file__).parents[1] / "weights" / "region_quality.safetensors"
 
@@ -44,6 +49,10 @@ _BRANCH_HEIGHT = (0.04, 0.12)
 #: A cut is tried where both sides are this much wider than the neck.
 _NECK_PX = 0.75
 _SPLIT_BELOW_SOLIDITY = 0.97
+#: A region inside another with at least this part of its area is the same crystal, and is taken
+#: instead where its outline is this many times sharper all around.
+_SAME_CRYSTAL, _MUCH_SHARPER = 0.5, 2.0
+_WITHIN = 0.95
 
 
 def image_candidates(pixels: NDArray, *, polarity: str) -> tuple[Candidates, float]:
@@ -66,6 +75,8 @@ def image_candidates(pixels: NDArray, *, polarity: str) -> tuple[Candidates, flo
         If the image has no contrast.
     """
     prepared = prepare_image(flatten_background(pixels, polarity=polarity), polarity=polarity)
+    if prepared.only_noise:
+        return no_candidates(), prepared.noise
     depth = prepared.depth
     low, high = _DEPTH_RANGE
     scale = _LEVELS / (high - low)
@@ -85,6 +96,50 @@ def image_candidates(pixels: NDArray, *, polarity: str) -> tuple[Candidates, flo
         split_below=_SPLIT_BELOW_SOLIDITY,
     )
     return candidates, prepared.noise
+
+
+def sharpest_outlines(candidates: Candidates, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Replace chosen candidates by the same crystal with a much sharper outline, where there is.
+
+    A crystal and a crystal with its halo overlap well, so that both are good candidates; but the
+    outline of a crystal is where the image is steepest.
+
+    Parameters
+    ----------
+    candidates
+        The candidates of one image.
+    chosen
+        Indices of candidates that do not overlap.
+
+    Returns
+    -------
+    ndarray
+        As many indices, each of the same candidate or of one inside it.
+    """
+    numbers = candidates.numbers
+    sharp = numbers[:, CANDIDATE_NUMBERS.index("drop_mean")]
+    sharp = sharp * np.clip(numbers[:, CANDIDATE_NUMBERS.index("drop_low")], 0, None)
+    where = paint(candidates, chosen, int(candidates.pixel.max()) + 1)
+    out = chosen.copy()
+    for i in np.flatnonzero(sharp > 0):
+        pixel = candidates.pixel[candidates.start[i] : candidates.start[i] + candidates.size[i]]
+        k = where[pixel[pixel.size // 2]] - 1
+        if k < 0 or sharp[i] <= max(_MUCH_SHARPER * sharp[chosen[k]], sharp[out[k]]):
+            continue
+        if not _SAME_CRYSTAL <= pixel.size / candidates.size[chosen[k]] <= 1:
+            continue
+        if np.mean(where[pixel] == k + 1) >= _WITHIN:
+            out[k] = i
+    return out
+
+
+def paint(candidates: Candidates, chosen: NDArray[np.int64], pixels: int) -> NDArray[np.int32]:
+    """Flat label image with the chosen candidates 1..n in their order."""
+    labels = np.zeros(pixels, np.int32)
+    for number, i in enumerate(chosen, start=1):
+        start = candidates.start[i]
+        labels[candidates.pixel[start : start + candidates.size[i]]] = number
+    return labels
 
 
 def segment_classical(
@@ -122,7 +177,5 @@ def segment_classical(
     model = model or load_quality_model(QUALITY_WEIGHTS)
     quality = predict_quality(candidates, noise=noise, model=model)
     chosen = select_candidates(candidates.parent, candidates.alternative, quality - LEAST_QUALITY)
-    for number, i in enumerate(chosen, start=1):
-        start = candidates.start[i]
-        labels[candidates.pixel[start : start + candidates.size[i]]] = number
+    labels = paint(candidates, sharpest_outlines(candidates, chosen), pixels.size)
     return labels.reshape(pixels.shape), quality[chosen]

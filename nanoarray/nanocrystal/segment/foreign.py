@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from skimage.measure import label as connected
 
 from nanoarray.errors import InputError
+from nanoarray.nanocrystal.segment.result import Segmentation, assemble
 
 __all__ = ["labels_from_foreign"]
 
 
-def labels_from_foreign(labels: ArrayLike, *, shape: tuple[int, int]) -> NDArray[np.int32]:
+def labels_from_foreign(labels: ArrayLike, *, shape: tuple[int, int]) -> Segmentation:
     """Check a label image and number its objects 1..n in the order of their ids.
+
+    An id whose pixels are not connected (8 neighbours) is no one crystal: it is rejected, with the
+    reason, and the others are kept.
 
     Parameters
     ----------
@@ -24,14 +28,13 @@ def labels_from_foreign(labels: ArrayLike, *, shape: tuple[int, int]) -> NDArray
 
     Returns
     -------
-    ndarray
-        ``(height, width)`` int32, ids 1..n.
+    Segmentation
+        Its polarity is "": nobody looked at the grey values.
 
     Raises
     ------
     InputError
-        If the array is not a label image, has another shape, negative or fractional ids, or ids
-        whose pixels are not connected (8 neighbours).
+        If the array is not a label image, has another shape, or negative or fractional ids.
     """
     array = np.asarray(labels)
     if array.shape != tuple(shape):
@@ -55,18 +58,16 @@ def labels_from_foreign(labels: ArrayLike, *, shape: tuple[int, int]) -> NDArray
             "positive"
         )
     ids, dense = np.unique(array, return_inverse=True)
-    dense = np.asarray(dense, np.int32).reshape(array.shape)
+    dense = dense.reshape(array.shape)
     if ids.size and ids[0] != 0:
-        dense = dense + np.int32(1)
+        dense = dense + 1
         ids = np.concatenate([[0], ids])
     parts = connected(dense, background=0, connectivity=2)
     owner = np.zeros(int(parts.max(initial=0)) + 1, np.int64)
     owner[parts.ravel()] = dense.ravel()
     split = np.flatnonzero(np.bincount(owner[1:], minlength=ids.size)[1:] > 1) + 1
-    if split.size:
-        shown = ", ".join(f"{ids[i]:g}" for i in split[:5])
-        raise InputError(
-            f"{split.size} ids of the label image have pixels in several separate places "
-            f"(ids {shown}{', ...' if split.size > 5 else ''}): give every crystal an id of its own"
-        )
-    return dense
+    return assemble(
+        np.asarray(dense, np.int32),
+        reasons={int(i): "one id in several separate places" for i in split},
+        polarity="",
+    )

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from nanoarray.nanocrystal.segment.annotations import ANNOTATION_REASONS, find_annotations
+from nanoarray.nanocrystal.segment.annotations import (
+    ANNOTATION_REASONS,
+    WRITING,
+    find_annotations,
+)
 
 __all__ = ["OUTLIER", "TOO_SMALL", "reject_objects"]
 
@@ -17,6 +22,7 @@ OUTLIER = "far larger than the crystals of the image"
 
 #: Part of an object under drawn-in graphics from which on it belongs to them.
 _COVERED = 0.5
+_BETWEEN_STROKES_PX = 2
 #: Objects needed to say what is usual in an image.
 _LEAST_COUNT = 8
 #: Diameters this many times below or above the middle are suspicious; real ones come in numbers.
@@ -26,7 +32,11 @@ _POPULATION = 0.05
 
 
 def reject_objects(
-    labels: NDArray[np.int32], pixels: NDArray, *, add_annotations: bool = True
+    labels: NDArray[np.int32],
+    pixels: NDArray,
+    *,
+    annotations: NDArray[np.uint8] | None = None,
+    add_annotations: bool = True,
 ) -> tuple[NDArray[np.int32], dict[int, str]]:
     """Find objects that are no crystals.
 
@@ -36,6 +46,8 @@ def reject_objects(
         ``(height, width)`` objects 1..n, 0 background.
     pixels
         ``(height, width)`` the micrograph.
+    annotations
+        What `find_annotations` found in the micrograph, if it is known already.
     add_annotations
         Whether graphics that are no object yet become rejected objects, so that what was left out
         is on record.
@@ -47,13 +59,16 @@ def reject_objects(
     reasons
         Reason for every rejected id.
     """
-    kind = find_annotations(pixels)
+    kind = find_annotations(pixels) if annotations is None else annotations
     count = int(labels.max(initial=0))
     flat = labels.ravel()
     area = np.bincount(flat, minlength=count + 1).astype(np.float64)
     reasons: dict[int, str] = {}
     for key, reason in ANNOTATION_REASONS.items():
-        covered = np.bincount(flat[kind.ravel() == key], minlength=count + 1)
+        under = kind == key
+        if key == WRITING:  # the gaps between strokes belong to it
+            under = ndimage.binary_dilation(under, iterations=_BETWEEN_STROKES_PX)
+        covered = np.bincount(flat[under.ravel()], minlength=count + 1)
         for i in np.flatnonzero(covered > _COVERED * np.maximum(area, 1)):
             if i > 0:
                 reasons.setdefault(int(i), reason)

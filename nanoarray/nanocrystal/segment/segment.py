@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanoarray.errors import ImageError, InputError
+from nanoarray.nanocrystal.segment.annotations import blank_boxes, find_annotations
 from nanoarray.nanocrystal.segment.classical import segment_classical
 from nanoarray.nanocrystal.segment.reject import reject_objects
 from nanoarray.nanocrystal.segment.result import Segmentation, assemble
@@ -65,14 +66,16 @@ def segment_image(
     if polarity not in ("auto", "dark", "bright"):
         raise InputError(f"unknown polarity '{polarity}': use auto, dark or bright")
     _check_pixels(pixels)
-    sign = find_polarity(pixels) if polarity == "auto" else polarity
+    annotations = find_annotations(pixels)
+    clear = blank_boxes(pixels, annotations)
+    sign = find_polarity(clear) if polarity == "auto" else polarity
     if method == "network":
         from nanoarray.nanocrystal.segment.net import segment_with_network
 
-        labels, _ = segment_with_network(pixels, polarity=sign)
+        labels, _ = segment_with_network(clear, polarity=sign)
     else:
-        labels, _ = segment_classical(pixels, polarity=sign)
-    labels, reasons = reject_objects(labels, pixels)
+        labels, _ = segment_classical(clear, polarity=sign)
+    labels, reasons = reject_objects(labels, pixels, annotations=annotations)
     return assemble(labels, reasons=reasons, polarity=sign)
 
 
