@@ -70,6 +70,7 @@ def fit_shape_groups(
         max_groups=parameters.max_groups,
         min_share=parameters.min_share,
         linkage=parameters.linkage,
+        nested=parameters.nested,
         features=feature_names(crystals),
         seed=parameters.seed,
     )

@@ -14,7 +14,6 @@ from nanoarray.nanocrystal.measure.crops import cut_crops
 from nanoarray.nanocrystal.measure.features import measure_crystals
 from nanoarray.nanocrystal.parameters import CrystalMapsParameters
 from nanoarray.nanocrystal.segment.foreign import labels_from_foreign
-from nanoarray.nanocrystal.segment.result import assemble
 from nanoarray.nanocrystal.segment.segment import segment_image
 
 #: Endings of label images, in the order they are looked for.
@@ -29,8 +28,7 @@ def segment_one(
         found = segment_image(pixels, method=parameters.method, polarity=parameters.polarity)
     else:
         foreign = read_labels(Path(parameters.labels), image)
-        labels = labels_from_foreign(foreign, shape=pixels.shape)
-        found = assemble(labels, reasons={}, polarity="")
+        found = labels_from_foreign(foreign, shape=pixels.shape)
     return {
         "crystal": found.crystal,
         "rejected_object": found.rejected,

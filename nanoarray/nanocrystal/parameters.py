@@ -74,10 +74,12 @@ class ShapeGroupsParameters(StageParameters):
     """Number of groups; by default found by silhouette, one group being an answer."""
     max_groups: int = Field(10, ge=2, le=50)
     """Most groups that are tried."""
-    min_share: float = Field(0.01, ge=0, lt=0.5)
+    min_share: float = Field(0.02, ge=0, lt=0.5)
     """Share of the crystals below which a part is outliers, not a group."""
     linkage: Literal["ward", "average"] = "ward"
     """Linkage of the method "linkage"."""
+    nested: bool = False
+    """Look for more groups than the silhouette asks for, where one is itself divided."""
     min_jaccard: float = Field(0.0, ge=0, le=1)
     """Crystals whose shape overlaps them less are left out of the groups."""
     seed: int = Field(0, ge=0)

@@ -94,7 +94,7 @@ class TileClustersParameters(StageParameters):
     """Ward distance at or above which clusters are not merged; "auto" or not set: found from pairs
     of tiles, unless `n_clusters` is given.
     """
-    max_tiles: int = Field(10_000, ge=100, le=100_000)
+    max_tiles: int = Field(20_000, ge=100, le=100_000)
     """Most tiles that a fit sees at once; beyond, prototypes stand for them."""
     seed: int = Field(0, ge=0)
     """Seed of everything random in the fit."""

@@ -102,6 +102,7 @@ class _Options:
     max_groups: int
     min_share: float
     linkage: Linkage
+    nested: bool
     seed: int
 
     @property
@@ -131,6 +132,7 @@ def fit_groups(
     max_groups: int = 10,
     min_share: float = 0.02,
     linkage: Linkage = "ward",
+    nested: bool = False,
     features: Sequence[str] = FEATURES,
     shape_parameters: Sequence[str] = SHAPE_PARAMETERS,
     seed: int = 0,
@@ -150,13 +152,17 @@ def fit_groups(
         largest cophenetic correlation of its groups in the chosen dataset; of equals, the first.
     n_groups
         How many groups. Default: 1 if `single_group_test` finds no more; else the number of the
-        largest silhouette, and more where a group is itself divided (`count_nested`).
+        largest silhouette.
     max_groups
         Largest number of groups to try.
     min_share
         Share of the crystals below which a part is not a group, but outliers.
     linkage
         ``"ward"`` or ``"average"``; the latter tends to split off outliers.
+    nested
+        Whether to look for more groups than the silhouette asks for, where one is itself divided
+        (`count_nested`). It finds populations that lie close beside a far one, and takes sizes that
+        differ between samples for groups of their own.
     features, shape_parameters
         Columns of the datasets.
     seed
@@ -184,7 +190,7 @@ def fit_groups(
     from threadpoolctl import threadpool_limits
 
     _check(dataset, method, linkage, n_groups, max_groups, min_share)
-    options = _Options(dataset, method, n_groups, max_groups, min_share, linkage, seed)
+    options = _Options(dataset, method, n_groups, max_groups, min_share, linkage, nested, seed)
     # The number of threads changes the order of sums, and with it the last digits.
     with threadpool_limits(1):
         return _fit(table, _available(table, dataset, features, shape_parameters), options)
@@ -313,6 +319,8 @@ def _choose_number(
         share = f"{options.min_share:.1%}"
         return "single", 1, [f"one group: no division by {options.method} has groups of {share}"]
     best = max(candidates, key=_rank)
+    if not options.nested:
+        return best.method, best.n_groups, []
     nested = count_nested(
         sample.rows,
         keep=_kept_columns(trial.data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanoarray.errors import InputError
-from nanoarray.nanocrystal.shape.formula import D_VALUES, ShapeParameters, canonical
+from nanoarray.nanocrystal.shape.formula import (
+    D_VALUES,
+    ShapeParameters,
+    canonical,
+    curve_jaccard,
+)
 from nanoarray.nanocrystal.shape.polar import polar_masks
 from nanoarray.nanocrystal.shape.refine import checked_masks, jaccard, refine_shapes
 from nanoarray.nanocrystal.shape.targets import decode, phase_of
@@ -18,6 +24,12 @@ __all__ = ["Candidates", "fit_shapes", "predict_candidates", "predict_shapes"]
 
 #: Kinds whose shapes are drawn and compared with the mask.
 _RANKS = 3
+#: Place of each d (0: unknown) in the order in which shapes of several descriptions are described.
+_PREFERRED_D = np.array([9, 1, 0, 2, 3, 4, 5])
+#: Two kinds draw the same shape of a crystal where their overlaps with it differ by no more than
+#: this, and their curves cover each other by this much.
+_SAME_OVERLAP = 0.02
+_SAME_CURVE = 0.955
 #: How much a higher Jaccard index counts against a lower probability: a kind that is ten times
 #: less likely has to cover the mask better by 0.046. Without it d is right less often (93 % of
 #: simulated crops for 97 %), because a wrong shape fits the errors of an edge as well.
@@ -171,6 +183,38 @@ def fit_shapes(
     return predicted, refined
 
 
+def _rows(shapes: ShapeParameters, rows: NDArray[np.intp]) -> ShapeParameters:
+    return ShapeParameters(
+        shapes.p[rows], shapes.d[rows], shapes.axis_ratio[rows], shapes.phase_deg[rows]
+    )
+
+
+def _simplest(
+    shapes: Sequence[ShapeParameters], overlap: NDArray[np.float64], chosen: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Of kinds that draw the same shape, the one that comes first in `_PREFERRED_D`.
+
+    A square with rounded corners is a curve of two axes with a large p, and nearly the same one of
+    four axes with a p below 2. Left to chance, one population would come out as two.
+    """
+    order = np.column_stack([_PREFERRED_D[np.maximum(s.d, 0)] for s in shapes])
+    rows = np.arange(chosen.size)
+    best = chosen.copy()
+    picked = ShapeParameters(
+        np.column_stack([s.p for s in shapes])[rows, chosen],
+        np.column_stack([s.d for s in shapes])[rows, chosen],
+        np.column_stack([s.axis_ratio for s in shapes])[rows, chosen],
+        np.column_stack([s.phase_deg for s in shapes])[rows, chosen],
+    )
+    for rank, other in enumerate(shapes):
+        simpler = order[rows, rank] < order[rows, best]
+        near = overlap[rows, rank] >= overlap[rows, chosen] - _SAME_OVERLAP
+        tried = np.flatnonzero(simpler & near)
+        same = curve_jaccard(_rows(picked, tried), _rows(other, tried), angle_count=360)
+        best[tried[same >= _SAME_CURVE]] = rank
+    return best
+
+
 def _best_drawn(
     masks: NDArray[np.bool_], found: Candidates
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.intp]]:
@@ -178,6 +222,7 @@ def _best_drawn(
     overlap = np.column_stack([jaccard(masks, shapes) for shapes in found.shapes])
     score = overlap + _TRUST * np.log(np.maximum(found.probability, 1e-12))
     chosen = np.argmax(np.where(np.isnan(score), -np.inf, score), axis=1)
+    chosen = _simplest(found.shapes, overlap, chosen)
     rows = np.arange(masks.shape[0])
 
     def pick(field: str) -> NDArray[Any]:

@@ -65,7 +65,7 @@ def fit_clusters(
     n_clusters: int | None = None,
     distance_threshold: float | None = None,
     pairs: Pairs | None = None,
-    max_exact: int = 10_000,
+    max_exact: int = 20_000,
     seed: int = 0,
 ) -> tuple[Labels, Model]:
     """Group tiles by their features.
