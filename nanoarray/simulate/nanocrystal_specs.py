@@ -6,6 +6,8 @@ set by looking at published TEM panels, never from masks.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from nanoarray.simulate.nanocrystal_optics import Film, Recording
@@ -32,13 +34,35 @@ _COMMON = (
 _PROFILES: tuple[Profile, ...] = ("flat", "round", "round", "edge", "edge")
 
 
+class _Mix(NamedTuple):
+    """Shares of kinds of fields.
+
+    Fields whose crystals have a medium size, and where that begins; fields that are not nearly
+    empty; the smallest population relative to the typical size; superlattices.
+    """
+
+    medium: float
+    medium_from_px: float
+    filled: float
+    smallest: float
+    lattice: float
+
+
+_WIDE = _Mix(medium=0.6, medium_from_px=14, filled=0.8, smallest=0.35, lattice=0.08)
+_FOCUSED = _Mix(medium=0.75, medium_from_px=16, filled=0.88, smallest=0.25, lattice=0.12)
+
+
 def _between(low: float, high: float, rng: np.random.Generator) -> float:
     """Log-uniform."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def random_field_spec(
-    rng: np.random.Generator, *, height_px: int = 320, width_px: int = 320
+    rng: np.random.Generator,
+    *,
+    height_px: int = 320,
+    width_px: int = 320,
+    focused: bool = True,
 ) -> FieldSpec:
     """Draw one specification.
 
@@ -48,15 +72,19 @@ def random_field_spec(
         Generator.
     height_px, width_px
         Size of the field.
+    focused
+        More fields of crystals of medium size, fewer nearly empty ones: what the network meets once
+        the scale is right. Otherwise wider: what it meets at first.
 
     Returns
     -------
     FieldSpec
         With a pixel size of 1 nm, so that nanometres are pixels.
     """
-    # The network looks at an image where its crystals have about 32 px, and first as it comes.
-    typical = _between(14, 56, rng) if rng.random() < 0.6 else _between(6, 100, rng)
-    filling = _between(0.05, 0.85, rng) if rng.random() < 0.8 else _between(0.003, 0.1, rng)
+    mix = _FOCUSED if focused else _WIDE
+    medium = rng.random() < mix.medium
+    typical = _between(mix.medium_from_px, 56, rng) if medium else _between(6, 100, rng)
+    filling = _between(0.05, 0.85, rng) if rng.random() < mix.filled else _between(0.003, 0.1, rng)
     groups = int(rng.choice([1, 2, 3], p=[0.62, 0.28, 0.1]))
     shares = rng.dirichlet(np.full(groups, 1.5))
     depth = _between(0.25, 2.5, rng)
@@ -64,7 +92,7 @@ def random_field_spec(
     thinner = float(rng.choice([0.0, 0.5, 1.0]))
     populations = []
     for share in shares if rng.random() > 0.02 else ():
-        diameter = typical * (1.0 if groups == 1 else _between(0.35, 1.6, rng))
+        diameter = typical * (1.0 if groups == 1 else _between(mix.smallest, 1.6, rng))
         diameter = float(np.clip(diameter, 5, 150))
         populations.append(
             _random_population(
@@ -87,7 +115,7 @@ def random_field_spec(
         aligned=float(rng.choice([0.0, 0.5, 0.9])),
         overlap=overlap,
         gap_px=float(rng.choice([-0.5, 0.0, 0.5, 1.0, 2.0, 4.0])) * min(typical / 20, 1.5),
-        lattice=bool(rng.random() < 0.08 and filling > 0.1),
+        lattice=bool(rng.random() < mix.lattice and filling > 0.1),
         hidden="split",
         shell=_between(0.02, 0.15, rng) if rng.random() < 0.15 else 0.0,
         shell_px=_between(1.0, max(typical / 4, 2.0), rng),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from skimage.measure import regionprops
-from skimage.segmentation import expand_labels
+from skimage.segmentation import expand_labels, find_boundaries
 from torch.nn import functional
 
 from nanoarray.errors import InputError
@@ -23,15 +24,28 @@ Polarity = Literal["auto", "dark", "bright"]
 Maps = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 #: The second pass brings the typical crystal to this diameter, within these scales.
-TARGET_DIAMETER_PX = 32.0
+TARGET_DIAMETER_PX = 30.0
 _SCALES = (0.2, 2.0)
 _POLARITY_SIDE_PX = 256
+# Bright crystals must be this much more evident: most micrographs of crystals are bright-field.
+_BRIGHT_FACTOR = 1.5
 _LEAST_SIDE_PX = 64
 # A pass at a scale that differs by less than this (logarithm) would see the same.
 _SAME_SCALE = 0.25
+# A look at the better scale is taken unless it finds clearly less.
+_AS_GOOD = 0.9
 #: The first pass looks at an image at most this wide, a later one at no more pixels than that.
 FIRST_SIDE_PX = 640
 MOST_PIXELS = 1.6e6
+
+
+class _Look(NamedTuple):
+    """Scale, maps of the network, crystals, and how much speaks for them."""
+
+    scale: float
+    maps: Maps
+    labels: NDArray[np.int32]
+    evidence: float
 
 
 @lru_cache(maxsize=2)
@@ -106,13 +120,24 @@ def _resized(
 
 
 def typical_diameter(labels: NDArray[np.int32]) -> float:
-    """Diameter that half of the crystals' perimeter belongs to larger ones [px]; NaN for none."""
-    area = np.bincount(labels.ravel())[1:]
-    diameter = np.sort(np.sqrt(4 / np.pi * area[area > 0]))
-    if not diameter.size:
+    """Size of the crystals that scales are chosen by [px]; NaN for no crystals.
+
+    Of each crystal the geometric mean of its equivalent diameter and of the largest disc inside
+    it: thin rods are separated by their width. Of all the one that half of the summed sizes
+    belongs to larger ones: specks do not count.
+    """
+    flat = labels.ravel()
+    area = np.bincount(flat)
+    inner = (labels > 0) & ~find_boundaries(labels, mode="inner")
+    # The edge of the image is no outline: pixels beside it are inside.
+    radius = np.zeros(len(area))
+    np.maximum.at(radius, flat, ndimage.distance_transform_edt(inner).ravel())
+    size = np.sqrt(np.sqrt(4 / np.pi * area[1:]) * (2 * radius[1:] + 1))
+    size = np.sort(size[area[1:] > 0])
+    if not size.size:
         return float("nan")
-    share = np.cumsum(diameter) / diameter.sum()
-    return float(diameter[np.searchsorted(share, 0.5)])
+    share = np.cumsum(size) / size.sum()
+    return float(size[np.searchsorted(share, 0.5)])
 
 
 def segment_with_network(
@@ -170,45 +195,40 @@ def segment_with_network(
         polarity = find_polarity(grey, weights=weights)
     if polarity == "bright":
         grey = -grey
-    scale, maps, labels = _first_look(grey, use, weights)
+    first = min(1.0, FIRST_SIDE_PX / min(grey.shape))
+    least = _LEAST_SIDE_PX / min(grey.shape)
+    scales = [first, *(s for s in (first / 2, first / 4) if s >= least)]
+    best = max((_look(grey, s, use, weights) for s in scales), key=lambda look: look.evidence)
     highest = min(_SCALES[1], float(np.sqrt(MOST_PIXELS / grey.size)))
     for _ in range(2):
-        diameter = typical_diameter(labels) / scale
-        if not np.isfinite(diameter):
+        size = typical_diameter(best.labels) / best.scale
+        if not np.isfinite(size):
             break
-        better = float(np.clip(TARGET_DIAMETER_PX / diameter, _SCALES[0], highest))
-        if abs(np.log(better / scale)) < _SAME_SCALE:
+        better = float(np.clip(TARGET_DIAMETER_PX / size, _SCALES[0], highest))
+        if abs(np.log(better / best.scale)) < _SAME_SCALE:
             break
-        scale = better
-        maps = predict_maps(grey, scale=scale, weights=weights)
-        labels = decode(*maps, settings=use)
-    return _resized(labels, maps[0], (grey.shape[0], grey.shape[1]), use.foreground)
+        another = _look(grey, better, use, weights)
+        if another.evidence < _AS_GOOD * best.evidence:
+            break
+        best = another
+    return _resized(best.labels, best.maps[0], (grey.shape[0], grey.shape[1]), use.foreground)
 
 
-def _first_look(
-    grey: NDArray[np.float32], settings: Decoding, weights: Path | str | None
-) -> tuple[float, Maps, NDArray[np.int32]]:
-    """The scale, out of three, at which most is found and the network is surest of it.
+def _look(
+    grey: NDArray[np.float32], scale: float, settings: Decoding, weights: Path | str | None
+) -> _Look:
+    """What the network finds at one scale.
 
-    Crystals count by their diameter: by area a clump taken for one crystal would win, by number
-    the fragments of one.
+    The evidence is what is found, and how sure the network is of it: at a wrong scale nearly as
+    much is found, but all of it is doubtful. Crystals count by their diameter: by area a clump
+    taken for one crystal would win, by number the fragments of one.
     """
-    best = None
-    most = -1.0
-    for reduction in (1.0, 0.5, 0.25):
-        scale = min(1.0, FIRST_SIDE_PX / min(grey.shape)) * reduction
-        if reduction < 1 and scale * min(grey.shape) < _LEAST_SIDE_PX:
-            break
-        maps = predict_maps(grey, scale=scale, weights=weights)
-        labels = decode(*maps, settings=settings)
-        area = np.bincount(labels.ravel())
-        sure = np.bincount(labels.ravel(), maps[0].ravel()) / np.maximum(area, 1)
-        # A high power: at a wrong scale nearly as much is found, but all of it is doubtful.
-        found = float((np.sqrt(area) * np.clip(2 * sure - 1, 0, 1) ** 4)[1:].sum()) / scale
-        if found > most:
-            best, most = (scale, maps, labels), found
-    assert best is not None
-    return best
+    maps = predict_maps(grey, scale=scale, weights=weights)
+    labels = decode(*maps, settings=settings)
+    area = np.bincount(labels.ravel())
+    sure = np.bincount(labels.ravel(), maps[0].ravel()) / np.maximum(area, 1)
+    counted = np.sqrt(area) * np.clip(2 * sure - 1, 0, 1) ** 4
+    return _Look(scale, maps, labels, float(counted[1:].sum()) / scale)
 
 
 def find_polarity(
@@ -233,4 +253,4 @@ def find_polarity(
             sure = max(piece.intensity_mean - 0.6, 0) / 0.4
             evidence += float(np.sqrt(piece.area)) * convex * sure
         found.append(evidence)
-    return "dark" if found[0] >= found[1] else "bright"
+    return "dark" if _BRIGHT_FACTOR * found[0] >= found[1] else "bright"

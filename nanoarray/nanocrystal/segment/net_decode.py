@@ -43,7 +43,7 @@ class Decoding:
     saddle: float = 0.5
     line_weight: float = 0.4
     seed: float = 0.25
-    smooth_px: float = 2.0
+    smooth_px: float = 1.5
     least_area_px: int = 9
     least_probability: float = 0.8
 

@@ -23,7 +23,7 @@ _UNSEEN_WEIGHT = 0.05
 WEIGHT_STEPS = 40
 
 
-def training_sample(seed: int, index: int, size_px: int) -> NDArray[np.uint8]:
+def training_sample(seed: int, index: int, size_px: int, focused: bool = True) -> NDArray[np.uint8]:
     """Field `index` of a training set.
 
     Returns
@@ -34,7 +34,7 @@ def training_sample(seed: int, index: int, size_px: int) -> NDArray[np.uint8]:
     """
     # Fields have their own random stream each, so that any of them can be made alone.
     rng = np.random.default_rng([seed, index])
-    spec = random_field_spec(rng, height_px=size_px, width_px=size_px)
+    spec = random_field_spec(rng, height_px=size_px, width_px=size_px, focused=focused)
     image, labels, _ = simulate_field(spec, seed=int(rng.integers(0, 2**62)))
     depth, contact, weight = targets(labels)
     weight[unseen(image, labels)] = _UNSEEN_WEIGHT

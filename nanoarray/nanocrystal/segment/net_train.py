@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +20,40 @@ from torch.nn import functional
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.segment.net_fields import WEIGHT_STEPS, training_sample
 from nanoarray.nanocrystal.segment.net_model import SegmentationNet
-from nanoarray.nanocrystal.segment.net_weights import save_weights
+from nanoarray.nanocrystal.segment.net_weights import load_network, save_weights
 from nanoarray.nanocrystal.segment.normalize import normalized
 
 # Validation fields are numbered from here: no training field has such a number.
 _VALIDATION_FROM = 1_000_000_000
 # Moving average of the weights: shorter at first, so that early checkpoints are usable.
 _AVERAGE = 0.998
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training: a rise and a fall of the learning rate.
+
+    Attributes
+    ----------
+    fields, steps
+        Number of simulated fields, and of batches.
+    learning_rate
+        Highest rate of AdamW; it rises over the first 3 % of steps and falls as a half cosine.
+    focused
+        Which mix of fields (see `nanocrystal_specs.random_field_spec`).
+    """
+
+    fields: int
+    steps: int
+    learning_rate: float
+    focused: bool
+
+
+#: The stages that made the weights of the package.
+STAGES = (
+    Stage(fields=5_000, steps=3_600, learning_rate=3e-3, focused=False),
+    Stage(fields=5_600, steps=4_000, learning_rate=2e-3, focused=True),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +64,7 @@ class TrainingResult:
     ----------
     steps, training_loss, validation_loss
         Learning curve: batches done, mean loss since the last entry, loss on held-out fields.
+        Every stage has held-out fields of its own mix, so the curve may jump between stages.
     parameters
         The arguments that reproduce it.
     """
@@ -49,12 +79,10 @@ def train_segmentation(
     out: Path | str,
     *,
     seed: int = 0,
-    fields: int = 12_000,
-    validation_fields: int = 160,
-    steps: int = 6_000,
+    stages: tuple[Stage, ...] = STAGES,
+    validation_fields: int = 96,
     batch: int = 8,
-    size_px: int = 256,
-    learning_rate: float = 3e-3,
+    size_px: int = 192,
     widths: tuple[int, ...] = (16, 32, 64, 96, 128),
     workers: int = 1,
     threads: int = 1,
@@ -63,24 +91,25 @@ def train_segmentation(
 ) -> TrainingResult:
     """Train the segmentation network on simulated fields, and write its weights.
 
-    A run that was stopped goes on where it was when called again with the same arguments. Fields
-    are made by worker processes while the network learns from those that are there; which ones a
-    batch takes depends on the seed alone.
+    The defaults made the weights of the package. A run that was stopped goes on where it was when
+    called again with the same arguments. Fields are made by worker processes while the network
+    learns from those that are there; which ones a batch takes depends on the seed alone.
 
     Parameters
     ----------
     out
-        Folder for ``segment.safetensors``, ``learning_curve.json``, the checkpoint and the fields.
+        Folder for ``segment.safetensors``, ``learning_curve.json``, and a folder per stage with the
+        checkpoint and the fields (1.2 GB in all with the defaults; they may be deleted afterwards).
     seed
-        Seed of fields, weights, batches and augmentation.
-    fields, validation_fields
-        Number of simulated fields.
-    steps, batch
-        Number of batches, and fields in each.
+        Seed of fields, weights, batches and augmentation; stage k has ``seed + k``.
+    stages
+        What is learned one after the other.
+    validation_fields
+        Held-out fields of every stage.
+    batch
+        Fields in a batch.
     size_px
         Side of a field, a multiple of 32.
-    learning_rate
-        Highest rate of AdamW; it rises over the first 3 % of steps and falls as a half cosine.
     widths
         Channels of the network's levels.
     workers, threads
@@ -100,35 +129,41 @@ def train_segmentation(
     InputError
         If `out` holds a run with other arguments, or `size_px` does not fit.
     """
-    parameters: dict[str, object] = {
-        "seed": seed,
-        "fields": fields,
-        "validation_fields": validation_fields,
-        "steps": steps,
-        "batch": batch,
-        "size_px": size_px,
-        "learning_rate": learning_rate,
-        "widths": list(widths),
-    }
     if size_px % (2 ** len(widths)):
         raise InputError(f"size_px is {size_px}: use a multiple of {2 ** len(widths)}")
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    run = _Run(folder, parameters, widths, learning_rate, steps)
-    with _Fields(folder, seed, fields, validation_fields, size_px, workers) as data:
+    total, done = sum(stage.steps for stage in stages), 0
+    common: dict[str, Any] = {
+        "validation_fields": validation_fields,
+        "batch": batch,
+        "size_px": size_px,
+        "widths": list(widths),
+    }
+    result = TrainingResult(parameters={"seed": seed, "stages": [asdict(s) for s in stages]})
+    result.parameters.update(common)
+    weights: Path | None = None
+    for number, stage in enumerate(stages):
+        run = _Run(folder / f"stage_{number + 1}", seed + number, stage, common, weights)
         run.resume()
-        recent: list[float] = []
-        while run.step < steps:
-            images, coded = data.batch(run.step, steps, batch)
-            recent.append(run.learn(images, coded))
-            if progress is not None:
-                progress(run.step, steps, recent[-1])
-            if run.step % check_every == 0 or run.step == steps:
-                run.check(data, float(np.mean(recent)), batch)
-                recent = []
-    return run.result
+        with _Fields(run.folder, seed + number, stage, validation_fields, size_px, workers) as data:
+            recent: list[float] = []
+            while run.step < stage.steps:
+                recent.append(run.learn(*data.batch(run.step, stage.steps, batch)))
+                if progress is not None:
+                    progress(done + run.step, total, recent[-1])
+                if run.step % check_every == 0 or run.step == stage.steps:
+                    run.check(data, float(np.mean(recent)), batch)
+                    recent = []
+        result.steps.extend(done + step for step in run.result.steps)
+        result.training_loss.extend(run.result.training_loss)
+        result.validation_loss.extend(run.result.validation_loss)
+        weights = run.folder / "segment.safetensors"
+        done += stage.steps
+    if weights is not None:
+        shutil.copyfile(weights, folder / "segment.safetensors")
+    (folder / "learning_curve.json").write_text(json.dumps(asdict(result), indent=1))
+    return result
 
 
 class _Run:
@@ -137,20 +172,24 @@ class _Run:
     def __init__(
         self,
         folder: Path,
-        parameters: dict[str, object],
-        widths: tuple[int, ...],
-        learning_rate: float,
-        steps: int,
+        seed: int,
+        stage: Stage,
+        common: dict[str, Any],
+        start: Path | None,
     ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.result = TrainingResult(parameters=parameters)
+        self.result = TrainingResult(parameters={"seed": seed, **asdict(stage), **common})
         self.step = 0
-        self.net = SegmentationNet(widths).to(memory_format=torch.channels_last)
-        self.average = SegmentationNet(widths).to(memory_format=torch.channels_last)
+        torch.manual_seed(seed)
+        widths = tuple(common["widths"])
+        net = SegmentationNet(widths) if start is None else load_network(start)
+        self.net = net.to(memory_format=torch.channels_last)
+        self.average = SegmentationNet(net.widths).to(memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.optimizer = torch.optim.AdamW(self.net.parameters(), weight_decay=1e-3)
-        self.rate = learning_rate
-        self.steps = steps
+        self.rate = stage.learning_rate
+        self.steps = stage.steps
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
@@ -220,7 +259,6 @@ class _Run:
         torch.save(state, fresh)
         fresh.replace(self.folder / "checkpoint.pt")
         save_weights(self.average, self.folder / "segment.safetensors")
-        (self.folder / "learning_curve.json").write_text(json.dumps(asdict(self.result), indent=1))
 
 
 def loss(maps: torch.Tensor, coded: torch.Tensor) -> torch.Tensor:
@@ -245,10 +283,11 @@ class _Fields:
     """Simulated fields in a file, made by workers in the order of their numbers."""
 
     def __init__(
-        self, folder: Path, seed: int, count: int, held_out: int, size_px: int, workers: int
+        self, folder: Path, seed: int, stage: Stage, held_out: int, size_px: int, workers: int
     ) -> None:
         self.path = folder / "fields.npy"
-        self.seed, self.count, self.held_out, self.size = seed, count, held_out, size_px
+        self.seed, self.held_out, self.size = seed, held_out, size_px
+        self.count, self.focused = stage.fields, stage.focused
         self.ready = self._there(folder)
         self.workers = workers
         self.waiting: list[Future[NDArray[np.uint8]]] = []
@@ -285,12 +324,14 @@ class _Fields:
         """Keep the workers busy, and wait until `least` fields are there."""
         while self.pool is None and self.ready < least:
             number = self._number(self.ready)
-            self.data[self.ready] = training_sample(self.seed, number, self.size)
+            self.data[self.ready] = training_sample(self.seed, number, self.size, self.focused)
             self.ready += 1
         while self.pool is not None and self.ready < len(self.data):
             while self.sent < len(self.data) and len(self.waiting) < 64 * self.workers:
                 number = self._number(self.sent)
-                self.waiting.append(self.pool.submit(training_sample, self.seed, number, self.size))
+                self.waiting.append(
+                    self.pool.submit(training_sample, self.seed, number, self.size, self.focused)
+                )
                 self.sent += 1
             if self.ready >= least and not self.waiting[0].done():
                 break
