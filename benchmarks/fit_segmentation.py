@@ -10,32 +10,56 @@ outlines are known exactly, are in every fit.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from benchmarks.bench_segmentation import Pair, describe_scores, read_pairs, score_image
+from nanoarray.nanocrystal.segment.agreement import agreement_numbers
 from nanoarray.nanocrystal.segment.annotations import blank_boxes, find_annotations
+from nanoarray.nanocrystal.segment.candidates import Candidates
 from nanoarray.nanocrystal.segment.classical import (
+    choose_crystals,
     image_candidates,
-    paint,
-    sharpest_outlines,
 )
+from nanoarray.nanocrystal.segment.net import segment_with_network
 from nanoarray.nanocrystal.segment.quality import (
     FORMAT,
-    LEAST_QUALITY,
+    STAGES,
     Forest,
+    NetworkResult,
     QualityModel,
     context_numbers,
-    predict_quality,
 )
-from nanoarray.nanocrystal.segment.select import select_candidates
 from nanoarray.simulate.nanocrystal_specs import random_field_spec
 from nanoarray.simulate.nanocrystals import simulate_field
 
 #: Candidates that overlap no crystal are most of them; this part of them is enough to learn from.
 NEGATIVES_KEPT = 0.2
+#: Weight of a simulated field: the network does better on them than on real images, and should not
+#: be trusted for that.
+SIMULATED_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class Field:
+    """One image, its candidates, how well they fit, and what the network says."""
+
+    pair: Pair
+    candidates: Candidates
+    noise: float
+    target: np.ndarray
+    network: NetworkResult
+    weight: float
+
+
+def prepare(pair, *, weight=1.0):
+    clear = blank_boxes(pair.pixels, find_annotations(pair.pixels))
+    candidates, noise = image_candidates(clear, polarity="dark")
+    network = segment_with_network(clear, polarity="dark")
+    return Field(pair, candidates, noise, overlaps(candidates, pair.truth), network, weight)
 
 
 def simulated_pairs(count, *, seed):
@@ -61,16 +85,19 @@ def overlaps(candidates, truth):
     return np.where(out > 0.5, out, 0)
 
 
-def fit_forest(numbers, targets, *, seed):
+def fit_forest(numbers, fields, *, seed):
     """One stage: every image weighs as the root of its number of candidates."""
     rng = np.random.default_rng(seed)
     rows, wanted, weights = [], [], []
-    for row, target in zip(numbers, targets, strict=True):
+    for row, field in zip(numbers, fields, strict=True):
+        target = field.target
+        if target.size == 0:
+            continue
         keep = (target > 0) | (rng.random(target.size) < NEGATIVES_KEPT)
         rows.append(row[keep])
         wanted.append(target[keep])
         weight = np.where(target[keep] > 0, 1, 1 / NEGATIVES_KEPT)
-        weights.append(weight / np.sqrt(target.size))
+        weights.append(field.weight * weight / np.sqrt(target.size))
     model = HistGradientBoostingRegressor(
         max_iter=160,
         learning_rate=0.08,
@@ -101,28 +128,41 @@ def as_forest(model):
     )
 
 
-def fit_model(found, noise, targets, *, folds, seed):
-    """Both stages; the second learns from what the first says of images it has not seen."""
-    numbers = [c.numbers for c in found]
-    part = np.random.default_rng(seed).permutation(len(found)) % folds
-    unseen = [np.zeros(0)] * len(found)
+def fit_model(fields, *, folds, seed):
+    """All stages; the later ones learn from what the first says of images it has not seen."""
+    numbers = [f.candidates.numbers for f in fields]
+    part = np.random.default_rng(seed).permutation(len(fields)) % folds
+    unseen = [np.zeros(0)] * len(fields)
     for fold in range(folds):
-        seen = [i for i in range(len(found)) if part[i] != fold]
-        forest = fit_forest([numbers[i] for i in seen], [targets[i] for i in seen], seed=seed)
+        seen = [i for i in range(len(fields)) if part[i] != fold]
+        forest = fit_forest([numbers[i] for i in seen], [fields[i] for i in seen], seed=seed)
         for i in np.flatnonzero(part == fold):
             unseen[i] = forest.predict(numbers[i])
-    context = [context_numbers(c, f, noise=n) for c, f, n in zip(found, unseen, noise, strict=True)]
+    context = [
+        context_numbers(f.candidates, first, noise=f.noise)
+        for f, first in zip(fields, unseen, strict=True)
+    ]
+    informed = [
+        np.hstack([c, agreement_numbers(f.candidates, *f.network)])
+        for f, c in zip(fields, context, strict=True)
+    ]
     return QualityModel(
-        alone=fit_forest(numbers, targets, seed=seed),
-        among=fit_forest(context, targets, seed=seed),
+        alone=fit_forest(numbers, fields, seed=seed),
+        among=fit_forest(context, fields, seed=seed),
+        informed=fit_forest(informed, fields, seed=seed),
     )
 
 
-def label(candidates, quality, shape):
-    chosen = select_candidates(candidates.parent, candidates.alternative, quality - LEAST_QUALITY)
-    return paint(candidates, sharpest_outlines(candidates, chosen), shape[0] * shape[1]).reshape(
-        shape
+def segment(field, model, *, informed):
+    """Labels of one field."""
+    labels, _ = choose_crystals(
+        field.candidates,
+        field.pair.truth.shape,
+        noise=field.noise,
+        network=field.network if informed else None,
+        model=model,
     )
+    return labels
 
 
 def save(model, path):
@@ -130,7 +170,7 @@ def save(model, path):
 
     arrays = {
         f"{stage}.{name}": array
-        for stage in ("alone", "among")
+        for stage in STAGES
         for name, array in vars(getattr(model, stage)).items()
     }
     save_file(arrays, path, metadata={"format": FORMAT})
@@ -143,36 +183,27 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--simulated", type=int, default=80, help="simulated fields")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--each", action="store_true", help="one line per image as well")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    real = read_pairs(options.data)
-    pairs = real + simulated_pairs(options.simulated, seed=options.seed)
-    clear = [blank_boxes(p.pixels, find_annotations(p.pixels)) for p in pairs]
-    candidates = [image_candidates(pixels, polarity="dark") for pixels in clear]
-    found, noise = [c for c, _ in candidates], [n for _, n in candidates]
-    targets = [overlaps(c, p.truth) for c, p in zip(found, pairs, strict=True)]
-    part = np.full(len(pairs), -1)
-    order = np.random.default_rng(options.seed).permutation(len(real))
-    part[: len(real)] = order % max(options.folds, 1)
-    rows = []
+    real = [prepare(pair) for pair in read_pairs(options.data)]
+    pairs = simulated_pairs(options.simulated, seed=options.seed)
+    simulated = [prepare(pair, weight=SIMULATED_WEIGHT) for pair in pairs]
+    part = np.random.default_rng(options.seed).permutation(len(real)) % max(options.folds, 1)
+    rows = {"classical": [], "with the network": []}
     for fold in range(options.folds):
-        seen = np.flatnonzero(part != fold)
-        model = fit_model(
-            [found[i] for i in seen],
-            [noise[i] for i in seen],
-            [targets[i] for i in seen],
-            folds=4,
-            seed=options.seed,
-        )
+        seen = [real[i] for i in np.flatnonzero(part != fold)]
+        model = fit_model(seen + simulated, folds=3, seed=options.seed)
         for i in np.flatnonzero(part == fold):
-            quality = predict_quality(found[i], noise=noise[i], model=model)
-            labels = label(found[i], quality, pairs[i].pixels.shape)
-            rows.append(score_image(pairs[i].name, pairs[i].truth, labels))
-    if rows:
-        print("images that the fit has not seen:")
-        print(describe_scores(rows))
+            for method, scores in rows.items():
+                labels = segment(real[i], model, informed=method != "classical")
+                scores.append(score_image(real[i].pair.name, real[i].pair.truth, labels))
+    for method, scores in rows.items():
+        if scores:
+            print(f"images that the fit has not seen, {method}:")
+            print(describe_scores(scores, each=options.each))
     if options.out:
-        save(fit_model(found, noise, targets, folds=5, seed=options.seed), options.out)
+        save(fit_model(real + simulated, folds=4, seed=options.seed), options.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from skimage.morphology import convex_hull_image
 
 from nanoarray.errors import ImageError, InputError
 from nanoarray.nanocrystal.segment import classical
+from nanoarray.nanocrystal.segment.agreement import agreement_numbers
 from nanoarray.nanocrystal.segment.background import flatten_background
+from nanoarray.nanocrystal.segment.candidates import Candidates
 from nanoarray.nanocrystal.segment.component_tree import build_component_tree
 from nanoarray.nanocrystal.segment.describe import digital_hull_px
 from nanoarray.nanocrystal.segment.foreign import labels_from_foreign
@@ -387,3 +389,71 @@ def test_a_foreign_label_in_several_places_is_rejected():
 def test_foreign_labels_that_are_none_are_refused(labels, words):
     with pytest.raises(InputError, match=words):
         labels_from_foreign(labels, shape=(10, 10))
+
+
+# --- with the network ------------------------------------------------------------------------
+
+
+def test_agreement_counts_pixels():
+    labels = np.zeros((10, 10), np.int32)
+    labels[0:4, 0:4], labels[6:10, 6:10] = 1, 2
+    probability = np.where(labels > 0, 0.9, 0.1).astype(np.float32)
+
+    def flat(rows, columns):
+        mask = np.zeros((10, 10), bool)
+        mask[rows, columns] = True
+        return np.flatnonzero(mask).astype(np.int32)
+
+    regions = [
+        flat(slice(0, 4), slice(0, 4)),
+        flat(slice(0, 4), slice(0, 8)),
+        flat(slice(0, 10), slice(0, 10)),
+        flat(slice(4, 6), slice(0, 3)),
+    ]
+    size = np.array([r.size for r in regions], np.int64)
+    found = Candidates(
+        np.full(4, -1, np.int32),
+        np.zeros(4, np.int8),
+        np.zeros((4, 1), np.float32),
+        np.concatenate(regions),
+        np.cumsum(size) - size,
+        size,
+    )
+    expected = [
+        [1, 1, 1, 1, 0.9, 0],
+        [0.5, 1, 0.5, 1, 0.5, 0.5],
+        [0.16, 1, 0.32, 2, 0.356, 0.68],
+        [0, 0, 0, 0, 0.1, 1],
+    ]
+    np.testing.assert_allclose(agreement_numbers(found, labels, probability), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["auto", "network"])
+def test_methods_with_the_network_find_separate_crystals(method):
+    pytest.importorskip("torch")
+    cover, masks = scattered([9, 12, 10, 14, 11, 13, 9, 15, 12, 10, 11, 14])
+    result = segment_image(micrograph(cover), method=method)
+    assert result.crystal.max() == len(masks)
+    assert min(overlap(m, result.crystal) for m in masks) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "least"), [("classical", 0.85), ("auto", 0.88)])
+def test_real_micrographs_with_manual_masks(method, least, real_data):
+    """Guards against a broken chain; the accuracy on images that no fit has seen is in the docs."""
+    from skimage.io import imread
+
+    folder = real_data / "tem_particles"
+    if method == "auto":
+        pytest.importorskip("torch")
+    both = matched = 0
+    for path in sorted((folder / "images").glob("*.png"))[::6]:
+        pixels = imread(path)[..., :3].mean(axis=2)
+        truth = imread(folder / "masks" / path.name).astype(np.int64)
+        found = segment_image(pixels, method=method).crystal
+        joint = np.zeros((truth.max() + 1, found.max() + 1))
+        np.add.at(joint, (truth.ravel(), found.ravel()), 1)
+        union = joint.sum(axis=1)[:, None] + joint.sum(axis=0)[None] - joint
+        matched += int((joint / np.maximum(union, 1) > 0.5)[1:, 1:].sum())
+        both += (joint.sum(axis=1)[1:] > 0).sum() + found.max()
+    assert 2 * matched / both > least

@@ -8,6 +8,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from nanoarray.nanocrystal.segment.branches import pick_nodes
 from nanoarray.nanocrystal.segment.component_tree import ComponentTree
 from nanoarray.nanocrystal.segment.describe import (
     DEPTH_IN,
@@ -23,8 +24,6 @@ from nanoarray.nanocrystal.segment.split import split_at_necks
 
 __all__ = ["CANDIDATE_NUMBERS", "Candidates", "find_candidates", "no_candidates"]
 
-#: Outlines of a branch are at least this sharp, compared to its sharpest: less is its noise.
-_LEAST_SHARP = 0.15
 #: Parts whose neck is narrower than this part of the narrower one are never one crystal.
 _NARROWEST = 0.3
 #: More parts than this are texture; joining them takes the square of their number in memory.
@@ -71,109 +70,6 @@ class Candidates:
     pixel: NDArray[np.int32]
     start: NDArray[np.int64]
     size: NDArray[np.int64]
-
-
-@nb.njit(nogil=True, cache=True)
-def pick_nodes(parent, level, peak, area, outline, outline_weight, least, most, height):
-    """Nodes with the sharpest outline of every branch of the tree; their branch counts.
-
-    Returns picked node indices (parents first), parent among the picked, stability, number of
-    branches inside, share of the area in the second largest branch, saddle height.
-    """
-    n = parent.size
-    kept = np.zeros(n, np.bool_)
-    children = np.zeros(n, np.int32)
-    second = np.zeros(n, np.int32)
-    first = np.zeros(n, np.int32)
-    for i in range(1, n):
-        up = parent[i]
-        if area[i] >= least and peak[i] - level[up] >= height:
-            kept[i] = True
-            children[up] += 1
-            if area[i] > first[up]:
-                second[up], first[up] = first[up], area[i]
-            elif area[i] > second[up]:
-                second[up] = area[i]
-    branch = np.full(n, -1, np.int32)
-    leaves = np.zeros(n, np.int32)
-    below = np.zeros(n, np.int32)  # area of the second branch at the nearest fork inside
-    fork = np.zeros(n, np.int32)
-    for i in range(n - 1, -1, -1):
-        if children[i] == 0:
-            leaves[i] = max(leaves[i], 1)
-        if children[i] >= 2:
-            below[i] = second[i]
-            fork[i] = level[i]
-        if i > 0 and kept[i]:
-            leaves[parent[i]] += leaves[i]
-            if below[i] > 0 and fork[parent[i]] == 0:
-                below[parent[i]] = below[i]
-                fork[parent[i]] = fork[i]
-    count = 0
-    for i in range(1, n):
-        if kept[i]:
-            up = parent[i]
-            if branch[up] >= 0 and children[up] == 1:
-                branch[i] = branch[up]
-            else:
-                branch[i] = count
-                count += 1
-    # The nodes of a branch follow each other from the outside in.
-    length = np.zeros(count + 1, np.int32)
-    for i in range(n):
-        if branch[i] >= 0:
-            length[branch[i] + 1] += 1
-    for b in range(count):
-        length[b + 1] += length[b]
-    members = np.empty(length[count], np.int32)
-    cursor = length.copy()
-    for i in range(n):
-        if branch[i] >= 0:
-            members[cursor[branch[i]]] = i
-            cursor[branch[i]] += 1
-    picked = np.zeros(n, np.bool_)
-    stability = np.zeros(n, np.float32)
-    for b in range(count):
-        nodes = members[length[b] : length[b + 1]]
-        sharp = np.empty(nodes.size, np.float64)
-        for k in range(nodes.size):
-            i = nodes[k]
-            ok = outline[i] > 0 and area[i] <= most
-            sharp[k] = outline_weight[i] / outline[i] if ok else -1.0
-            j = max(k - 2, 0)
-            stability[i] = np.log(area[nodes[j]] / area[nodes[min(k + 2, nodes.size - 1)]])
-        taken = np.empty(4, np.int32)
-        n_taken = 0
-        for k in np.argsort(-sharp):
-            if n_taken == 4 or sharp[k] <= 0 or sharp[k] < _LEAST_SHARP * sharp.max():
-                break
-            # A second outline in a branch (a shell around a core) is a summit of sharpness too.
-            near = sharp[max(k - 3, 0) : k + 4]
-            far = sharp[k] == near.max()
-            for t in range(n_taken):
-                ratio = area[nodes[k]] / area[taken[t]]
-                if 0.75 < ratio < 1.333:
-                    far = False
-            if far:
-                taken[n_taken] = nodes[k]
-                n_taken += 1
-                picked[nodes[k]] = True
-    index = np.flatnonzero(picked).astype(np.int32)
-    place = np.full(n, -1, np.int32)
-    for k in range(index.size):
-        place[index[k]] = k
-    above = np.full(n, -1, np.int32)
-    for i in range(1, n):
-        up = parent[i]
-        above[i] = place[up] if place[up] >= 0 else above[up]
-    return (
-        index,
-        above[index],
-        stability[index],
-        leaves[index],
-        below[index] / np.maximum(area[index], 1),
-        fork[index],
-    )
 
 
 @nb.njit(nogil=True, cache=True)

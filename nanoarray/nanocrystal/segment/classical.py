@@ -23,16 +23,18 @@ from nanoarray.nanocrystal.segment.candidates import (
     no_candidates,
 )
 from nanoarray.nanocrystal.segment.component_tree import build_component_tree
+from nanoarray.nanocrystal.segment.outline import grow_outlines
 from nanoarray.nanocrystal.segment.prepare import prepare_image
 from nanoarray.nanocrystal.segment.quality import (
     LEAST_QUALITY,
+    NetworkResult,
     QualityModel,
     load_quality_model,
     predict_quality,
 )
 from nanoarray.nanocrystal.segment.select import select_candidates
 
-__all__ = ["QUALITY_WEIGHTS", "image_candidates", "paint", "segment_classical", "sharpest_outlines"]
+__all__ = ["QUALITY_WEIGHTS", "choose_crystals", "image_candidates", "segment_classical"]
 
 QUALITY_WEIGHTS = Path(__file__).parents[1] / "weights" / "region_quality.safetensors"
 
@@ -51,8 +53,9 @@ _NECK_PX = 0.75
 _SPLIT_BELOW_SOLIDITY = 0.97
 #: A region inside another with at least this part of its area is the same crystal, and is taken
 #: instead where its outline is this many times sharper all around.
-_SAME_CRYSTAL, _MUCH_SHARPER = 0.5, 2.0
-_WITHIN = 0.95
+_SAME_CRYSTAL, _WITHIN, _FAR_SHARPER = 0.5, 0.95, 8.0
+#: How far the network may move an outline outwards: past the blur of an edge.
+_REACH_PX = 3.0
 
 
 def image_candidates(pixels: NDArray, *, polarity: str) -> tuple[Candidates, float]:
@@ -98,52 +101,86 @@ def image_candidates(pixels: NDArray, *, polarity: str) -> tuple[Candidates, flo
     return candidates, prepared.noise
 
 
-def sharpest_outlines(candidates: Candidates, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Replace chosen candidates by the same crystal with a much sharper outline, where there is.
+def _sharpest_outlines(
+    candidates: Candidates, chosen: NDArray[np.int64], labels: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Replace a chosen candidate by one inside it with a far sharper outline, where there is one.
 
-    A crystal and a crystal with its halo overlap well, so that both are good candidates; but the
-    outline of a crystal is where the image is steepest.
-
-    Parameters
-    ----------
-    candidates
-        The candidates of one image.
-    chosen
-        Indices of candidates that do not overlap.
-
-    Returns
-    -------
-    ndarray
-        As many indices, each of the same candidate or of one inside it.
+    A crystal and a crystal with the noise around it overlap well, so both are good candidates; but
+    only the first has an outline all around. ``labels`` is flat and numbers the chosen 1..n.
     """
     numbers = candidates.numbers
     sharp = numbers[:, CANDIDATE_NUMBERS.index("drop_mean")]
     sharp = sharp * np.clip(numbers[:, CANDIDATE_NUMBERS.index("drop_low")], 0, None)
-    where = paint(candidates, chosen, int(candidates.pixel.max()) + 1)
     out = chosen.copy()
     for i in np.flatnonzero(sharp > 0):
         pixel = candidates.pixel[candidates.start[i] : candidates.start[i] + candidates.size[i]]
-        k = where[pixel[pixel.size // 2]] - 1
-        if k < 0 or sharp[i] <= max(_MUCH_SHARPER * sharp[chosen[k]], sharp[out[k]]):
+        k = labels[pixel[pixel.size // 2]] - 1
+        if k < 0 or sharp[i] <= max(_FAR_SHARPER * sharp[chosen[k]], sharp[out[k]]):
             continue
         if not _SAME_CRYSTAL <= pixel.size / candidates.size[chosen[k]] <= 1:
             continue
-        if np.mean(where[pixel] == k + 1) >= _WITHIN:
+        if np.mean(labels[pixel] == k + 1) >= _WITHIN:
             out[k] = i
     return out
 
 
-def paint(candidates: Candidates, chosen: NDArray[np.int64], pixels: int) -> NDArray[np.int32]:
-    """Flat label image with the chosen candidates 1..n in their order."""
-    labels = np.zeros(pixels, np.int32)
+def _paint(labels: NDArray[np.int32], candidates: Candidates, chosen: NDArray[np.int64]) -> None:
+    """Number the pixels of the chosen candidates 1..n in a flat label image."""
     for number, i in enumerate(chosen, start=1):
         start = candidates.start[i]
         labels[candidates.pixel[start : start + candidates.size[i]]] = number
-    return labels
+
+
+def choose_crystals(
+    candidates: Candidates,
+    shape: tuple[int, int],
+    *,
+    noise: float,
+    model: QualityModel,
+    network: NetworkResult | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Label image of the candidates that are crystals, and their quality.
+
+    Parameters
+    ----------
+    candidates, noise
+        What `image_candidates` found.
+    shape
+        Height and width of the image.
+    model
+        What tells crystals from other regions.
+    network
+        What the network found.
+
+    Returns
+    -------
+    labels
+        ``(height, width)`` int32, 0 background, objects 1..n.
+    quality
+        ``(n,)`` expected overlap of each object with a crystal.
+    """
+    labels = np.zeros(shape, np.int32)
+    if candidates.size.size == 0:
+        return labels, np.zeros(0)
+    quality = predict_quality(candidates, noise=noise, model=model, network=network)
+    chosen = select_candidates(candidates.parent, candidates.alternative, quality - LEAST_QUALITY)
+    flat = labels.reshape(-1)
+    _paint(flat, candidates, chosen)
+    sharpest = _sharpest_outlines(candidates, chosen, flat)
+    flat[:] = 0
+    _paint(flat, candidates, sharpest)
+    if network is not None:
+        labels = grow_outlines(labels, network[1], reach_px=_REACH_PX)
+    return labels, quality[chosen]
 
 
 def segment_classical(
-    pixels: NDArray, *, polarity: str, model: QualityModel | None = None
+    pixels: NDArray,
+    *,
+    polarity: str,
+    network: NetworkResult | None = None,
+    model: QualityModel | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Find crystals from grey levels and shapes.
 
@@ -153,6 +190,8 @@ def segment_classical(
         ``(height, width)`` finite grey values.
     polarity
         ``"dark"`` or ``"bright"`` crystals.
+    network
+        What the network found, to be weighed in the choice of candidates and of their outlines.
     model
         What tells crystals from other regions; by default the one of the package.
 
@@ -171,11 +210,6 @@ def segment_classical(
         If the weights of the package cannot be read.
     """
     candidates, noise = image_candidates(pixels, polarity=polarity)
-    labels = np.zeros(pixels.size, np.int32)
-    if candidates.size.size == 0:
-        return labels.reshape(pixels.shape), np.zeros(0)
     model = model or load_quality_model(QUALITY_WEIGHTS)
-    quality = predict_quality(candidates, noise=noise, model=model)
-    chosen = select_candidates(candidates.parent, candidates.alternative, quality - LEAST_QUALITY)
-    labels = paint(candidates, sharpest_outlines(candidates, chosen), pixels.size)
-    return labels.reshape(pixels.shape), quality[chosen]
+    shape = (pixels.shape[0], pixels.shape[1])
+    return choose_crystals(candidates, shape, noise=noise, model=model, network=network)

@@ -1,8 +1,9 @@
 """How well a candidate is likely to fit a crystal: boosted regression trees on its numbers.
 
-Two stages. The first sees a candidate alone. The second also sees what the first would choose: the
+In stages. The first sees a candidate alone. The second also sees what the first would choose: the
 size, darkness and outline common in the image, and how good the alternatives are that overlap the
-candidate. So a part is told from a whole by the crystals around it, as an observer does.
+candidate. So a part is told from a whole by the crystals around it, as an observer does. Where the
+network was asked, a third stage takes the place of the second and sees its answer too.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanoarray.errors import InputError
+from nanoarray.nanocrystal.segment.agreement import agreement_numbers
 from nanoarray.nanocrystal.segment.candidates import CANDIDATE_NUMBERS, Candidates
 from nanoarray.nanocrystal.segment.select import best_gains, select_candidates
 
 __all__ = [
     "FORMAT",
     "LEAST_QUALITY",
+    "STAGES",
     "Forest",
+    "NetworkResult",
     "QualityModel",
     "context_numbers",
     "load_quality_model",
@@ -30,7 +34,10 @@ __all__ = [
 ]
 
 #: Overlap with a crystal (IoU, 0 below one half) that a candidate must promise to be taken.
-LEAST_QUALITY = 0.3
+LEAST_QUALITY = 0.35
+
+#: The same for the first stage alone, whose choice is only a first impression of the image.
+_FIRST_LEAST_QUALITY = 0.3
 
 _COMMON = (
     "log_area",
@@ -46,8 +53,14 @@ _COMMON = (
 _SPREAD = ("log_area", "depth_in", "contrast")
 _OF_PARENT = ("ellipse", "drop_closed", "contrast_closed")
 
+#: Labels and probability of crystal, as the network gives them.
+NetworkResult = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+#: The forests of the model.
+STAGES = ("alone", "among", "informed")
+
 #: The format of the file of weights; another one is refused.
-FORMAT = "nanoarray region quality 1"
+FORMAT = "nanoarray region quality 2"
 
 
 @dataclass(frozen=True)
@@ -90,10 +103,21 @@ class Forest:
 
 @dataclass(frozen=True)
 class QualityModel:
-    """The two stages of the quality of a candidate."""
+    """The stages of the quality of a candidate.
+
+    Attributes
+    ----------
+    alone
+        Sees a candidate alone.
+    among
+        Sees the rest of the image as well.
+    informed
+        Sees what the network found as well; used instead of ``among`` where it did.
+    """
 
     alone: Forest
     among: Forest
+    informed: Forest
 
 
 @nb.njit(nogil=True, cache=True)
@@ -133,7 +157,7 @@ def context_numbers(
     numbers = candidates.numbers
     if first.size == 0:
         return np.zeros((0, 0), np.float32)
-    gain = first - LEAST_QUALITY
+    gain = first - _FIRST_LEAST_QUALITY
     chosen = select_candidates(candidates.parent, candidates.alternative, gain)
     weight = first[chosen]
     columns: list[NDArray] = [first]
@@ -169,11 +193,35 @@ def _weighted_quantiles(values: NDArray, weight: NDArray) -> tuple[float, float,
 
 
 def predict_quality(
-    candidates: Candidates, *, noise: float, model: QualityModel
+    candidates: Candidates,
+    *,
+    noise: float,
+    model: QualityModel,
+    network: NetworkResult | None = None,
 ) -> NDArray[np.float64]:
-    """Expected overlap (IoU, 0 below one half) of every candidate with a crystal."""
+    """Expected overlap (IoU, 0 below one half) of every candidate with a crystal.
+
+    Parameters
+    ----------
+    candidates
+        The candidates of one image.
+    noise
+        Noise of the depth image.
+    model
+        The fitted trees.
+    network
+        Labels and probability of crystal by the network, if it was asked.
+
+    Returns
+    -------
+    ndarray
+        ``(candidate,)``.
+    """
     first = model.alone.predict(candidates.numbers)
-    return model.among.predict(context_numbers(candidates, first, noise=noise))
+    numbers = context_numbers(candidates, first, noise=noise)
+    if network is None:
+        return model.among.predict(numbers)
+    return model.informed.predict(np.hstack([numbers, agreement_numbers(candidates, *network)]))
 
 
 @cache
@@ -197,7 +245,7 @@ def load_quality_model(path: Path) -> QualityModel:
             f"{path} cannot be read ({error}): it is missing or damaged, install nanoarray again"
         ) from error
     stages = {}
-    for stage in ("alone", "among"):
+    for stage in STAGES:
         prefix = f"{stage}."
         stages[stage] = Forest(
             **{k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -36,8 +36,8 @@ def segment_image(
         ``(height, width)`` grey values, any scale. No pixel size is needed.
     method
         ``"classical"``: regions of all grey levels, cut at necks, judged by outline and shape;
-        ``"network"``: a network trained on simulated micrographs; ``"auto"``: the better of the
-        two on real micrographs with manual masks.
+        ``"network"``: a network trained on simulated micrographs; ``"auto"``: the regions of the
+        first, chosen with the answer of the second.
     polarity
         Whether crystals are darker or brighter than what is around them; ``"auto"`` finds out.
 
@@ -69,12 +69,15 @@ def segment_image(
     annotations = find_annotations(pixels)
     clear = blank_boxes(pixels, annotations)
     sign = find_polarity(clear) if polarity == "auto" else polarity
-    if method == "network":
+    network = None
+    if method != "classical":
         from nanoarray.nanocrystal.segment.net import segment_with_network
 
-        labels, _ = segment_with_network(clear, polarity=sign)
+        network = segment_with_network(clear, polarity=sign)
+    if method == "network" and network is not None:
+        labels, _ = network
     else:
-        labels, _ = segment_classical(clear, polarity=sign)
+        labels, _ = segment_classical(clear, polarity=sign, network=network)
     labels, reasons = reject_objects(labels, pixels, annotations=annotations)
     return assemble(labels, reasons=reasons, polarity=sign)
 
