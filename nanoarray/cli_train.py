@@ -45,8 +45,7 @@ def train_shapes(
 def train_segmentation(
     out: Out,
     seed: Seed = 0,
-    fields: Annotated[int, typer.Option("--fields", min=16, help="Simulated fields.")] = 12_000,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Batches to learn from.")] = 6_000,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the network.")] = 1,
 ) -> None:
     """Train the network that finds crystals in micrographs.
 
@@ -58,8 +57,7 @@ def train_segmentation(
         run(
             out,
             seed=seed,
-            fields=fields,
-            steps=steps,
+            threads=threads,
             progress=lambda done, total, loss: step(f"loss {loss:.3f}", done, total),
         )
     typer.echo(f"weights in {out / 'segment.safetensors'}")

@@ -104,7 +104,10 @@ def test_comparison_holds_every_dataset_and_method(fitted):
     chosen = str(fitted.model["dataset"])
     assert fitted.tests[chosen].excess == max(t.excess for t in fitted.tests.values() if t.divided)
     of_dataset = [c for c in fitted.comparison if c.dataset == chosen]
-    best = max(of_dataset, key=lambda c: c.cophenet_groups)
+    assert fitted.n_groups == max(of_dataset, key=lambda c: c.silhouette).n_groups
+    same_number = [c for c in of_dataset if c.n_groups == fitted.n_groups]
+    best = max(same_number, key=lambda c: c.cophenet_groups)
+    assert len(same_number) == 3
     assert str(fitted.model["method"]) == best.method
     for candidate in fitted.comparison:
         row = fitted.silhouettes[candidate.dataset][METHODS.index(candidate.method)]

@@ -39,6 +39,7 @@ from nanoarray.nanocrystal.groups.methods import (
 )
 from nanoarray.nanocrystal.groups.model import Model, numbered_groups
 from nanoarray.nanocrystal.groups.null import SingleGroupTest, single_group_test
+from nanoarray.nanocrystal.groups.quality import group_cophenet
 
 Floats = npt.NDArray[np.float64]
 
@@ -145,14 +146,16 @@ def fit_groups(
         Columns of equal length, one row per crystal: a dictionary of arrays or a data frame.
     dataset
         ``"features"``, ``"shape parameters"``, ``"both"``, or ``"auto"``: of those in which there
-        is more than one group, the one whose silhouette exceeds that of one group by most.
-        Silhouettes themselves do not compare between datasets: they rise with fewer columns.
+        is more than one group, the one whose silhouette exceeds that of one group by most
+        (silhouettes themselves do not compare between datasets: they rise with fewer columns);
+        with `nested`, the one with the most columns.
     method
         ``"k-means"``, ``"gaussian mixture"``, ``"linkage"``, or ``"auto"``: the one with the
-        largest cophenetic correlation of its groups in the chosen dataset; of equals, the first.
+        largest cophenetic correlation (`group_cophenet`) in the chosen dataset, all dividing into
+        the chosen number of groups, for it rises with the number; of equals, the first.
     n_groups
         How many groups. Default: 1 if `single_group_test` finds no more; else the number of the
-        largest silhouette.
+        largest silhouette, over all methods if none is chosen.
     max_groups
         Largest number of groups to try.
     min_share
@@ -223,7 +226,7 @@ def _fit(table: Table, columns: dict[Dataset, tuple[str, ...]], options: _Option
     trials = {
         name: _try(name, standardize(table, names), options) for name, names in columns.items()
     }
-    chosen = trials[_choose_dataset(trials, options.dataset)]
+    chosen = trials[_choose_dataset(trials, options)]
     notes = list(chosen.data.notes)
     if missing := [name for name in DATASETS if name not in trials]:
         notes.append(f"not compared, for want of columns: {', '.join(missing)}")
@@ -290,15 +293,15 @@ def _try(name: Dataset, data: Standardized, options: _Options) -> _Trial:
     return _Trial(name, data, candidates, silhouettes, test)
 
 
-def _choose_dataset(trials: dict[Dataset, _Trial], asked: str) -> Dataset:
-    divided = [name for name in trials if trials[name].test.divided]
+def _choose_dataset(trials: dict[Dataset, _Trial], options: _Options) -> Dataset:
     for name in trials:
-        if name == asked:
+        if name == options.dataset:
             return name
-    if divided:
+    divided = [name for name in trials if trials[name].test.divided]
+    if divided and not options.nested:
         return max(divided, key=lambda name: trials[name].test.excess)
-    # Nothing to divide: the one with the most columns.
-    return list(trials)[-1]
+    # What is divided again need not stand out at first: then all that is known serves best.
+    return max(divided or trials, key=lambda name: len(trials[name].data.columns))
 
 
 def _choose_number(
@@ -309,7 +312,7 @@ def _choose_number(
     if usable == 0:
         return "none", 0, ["no crystal has all values: no groups"]
     if options.n_groups is not None:
-        return *_asked_number(trial, sample, options.n_groups, options.method), []
+        return _method_asked(trial, sample, options), options.n_groups, []
     if sample is None or usable < MIN_CRYSTALS:
         return "single", 1, [f"only {usable} crystals with all values: one group"]
     if not trial.test.divided:
@@ -318,47 +321,55 @@ def _choose_number(
     if not candidates:
         share = f"{options.min_share:.1%}"
         return "single", 1, [f"one group: no division by {options.method} has groups of {share}"]
-    best = max(candidates, key=_rank)
-    if not options.nested:
-        return best.method, best.n_groups, []
-    nested = count_nested(
-        sample.rows,
-        keep=_kept_columns(trial.data),
-        max_groups=options.max_groups,
-        min_rows=options.min_share * sample.rows.shape[0],
-        seed=options.seed,
+    count = max(candidates, key=lambda candidate: candidate.silhouette).n_groups
+    nested = (
+        1
+        if not options.nested
+        else count_nested(
+            sample.rows,
+            keep=_kept_columns(trial.data),
+            max_groups=options.max_groups,
+            min_rows=options.min_share * sample.rows.shape[0],
+            seed=options.seed,
+        )
     )
-    if nested > best.n_groups:
-        said = f"{best.n_groups} groups by silhouette, {nested} as some are divided in themselves"
-        return best.method, nested, [said]
-    return best.method, best.n_groups, []
+    said = []
+    if nested > count:
+        said = [f"{count} groups by silhouette, {nested} as some are divided in themselves"]
+        count = nested
+    return _best_method(sample, options.method, count, options.seed), count, said
 
 
 def _kept_columns(data: Standardized) -> npt.NDArray[np.bool_]:
     return np.array(data.columns) == "d"
 
 
-def _asked_number(
-    trial: _Trial, sample: Sample | None, n_groups: int, method: str
-) -> tuple[str, int]:
+def _method_asked(trial: _Trial, sample: Sample | None, options: _Options) -> str:
+    """Method for the number of groups that was asked for."""
     distinct = 1 if sample is None else np.unique(trial.data.rows, axis=0).shape[0]
-    if n_groups > distinct:
-        raise InputError(f"{n_groups} groups asked of {distinct} different crystals")
-    if n_groups == 1:
-        return "single", 1
-    candidates = _of_method(trial, method)
-    if candidates:
-        return max(candidates, key=_rank).method, n_groups
-    return ("k-means" if method == "auto" else method), n_groups
+    count = options.n_groups or 1
+    if count > distinct:
+        raise InputError(f"{count} groups asked of {distinct} different crystals")
+    if count == 1 or sample is None:
+        return "single"
+    return _best_method(sample, options.method, count, options.seed)
+
+
+def _best_method(sample: Sample, method: str, count: int, seed: int) -> str:
+    """The method asked for, or that whose groups have the largest cophenetic correlation."""
+    if method != "auto":
+        return method
+    distinct = np.unique(sample.rows, axis=0).shape[0]
+    correlation = {}
+    for name in METHODS:
+        labels = divide(sample, name, min(count, distinct), seed=seed)
+        found = group_cophenet(sample.rows, labels, sample.distances)
+        correlation[name] = found if np.isfinite(found) else -1.0
+    return max(correlation, key=lambda name: correlation[name])
 
 
 def _of_method(trial: _Trial, method: str) -> list[Candidate]:
     return [c for c in trial.candidates if method in ("auto", c.method) and c.n_groups > 1]
-
-
-def _rank(candidate: Candidate) -> float:
-    value = candidate.cophenet_groups
-    return value if np.isfinite(value) else -1.0
 
 
 def _final_parts(

@@ -25,9 +25,11 @@ Floats = npt.NDArray[np.float64]
 SIMULATIONS: Final = 19
 #: Rows that the test sees; more would make differences significant that are too small to matter.
 TEST_ROWS: Final = 1000
-#: Silhouette by which the data must exceed the largest of the clouds: with free crystals
-#: differences are significant that are too small to matter.
-MIN_EXCESS: Final = 0.03
+#: Silhouette by which the data must exceed the largest of the clouds: with many crystals
+#: differences are significant that are too small to matter. Over the archives of
+#: benchmarks/bench_groups.py, one population exceeds it by 0.03 at most, divided ones by 0.05 and
+#: more.
+MIN_EXCESS: Final = 0.04
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,14 @@ from nanoarray.nanocrystal.segment.split import split_at_necks
 
 __all__ = ["CANDIDATE_NUMBERS", "Candidates", "find_candidates", "no_candidates"]
 
+#: A part with more of the area of what it is a part of is the same region again.
+_SAME_AREA = 0.95
 #: Parts whose neck is narrower than this part of the narrower one are never one crystal.
 _NARROWEST = 0.3
 #: More parts than this are texture; joining them takes the square of their number in memory.
 _MOST_PARTS = 1500
 #: Necks do not cut one crystal into more parts than this; more joined parts are a clump.
-_MOST_JOINED = 8
+_MOST_JOINED = 5
 
 #: What is known of every candidate, in the order of the columns of `Candidates.numbers`.
 CANDIDATE_NUMBERS = (
@@ -184,7 +186,9 @@ def _scan(node, above, tree_pixel, tree_start, tree_area, depth, neck_px, least,
         for a in range(up.size - 1, -1, -1):  # the widest joined parts first
             own = members[a]
             spot[a] = spot[up[a]] if up[a] >= 0 else place[k]
-            if joined[a] > _MOST_JOINED or own.size < least or own.size > 0.95 * flat.size:
+            if joined[a] > _MOST_JOINED or own.size < least:
+                continue
+            if own.size > _SAME_AREA * pixels[spot[a]].size:
                 continue
             where = _in_image(own, w, y0, x0, width)
             mask_a, ya, xa = crop_region(where, width, height, 1)

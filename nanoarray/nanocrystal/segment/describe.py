@@ -174,21 +174,24 @@ def _moments(mask, hole, y0, x0, depth, out):
 
 
 @nb.njit(nogil=True, cache=True)
-def _is_outside(mask, hole, y, x):
-    if y < 0 or x < 0 or y >= mask.shape[0] or x >= mask.shape[1]:
-        return True
-    return not mask[y, x] and hole[y, x] == 0
+def _padded(mask, hole):
+    """The region without its holes, with two empty pixels around: no neighbour is out of bounds."""
+    out = np.zeros((mask.shape[0] + 4, mask.shape[1] + 4), np.uint8)
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            out[y + 2, x + 2] = mask[y, x] or hole[y, x] > 0
+    return out
 
 
 @nb.njit(nogil=True, cache=True)
-def _outward(mask, hole, y, x):
+def _outward(solid, y, x):
     """Unit vector away from the region; zeros where its surroundings balance."""
     gy, gx = 0, 0
     for dy in range(-2, 3):
         for dx in range(-2, 3):
-            if _is_outside(mask, hole, y + dy, x + dx):
-                gy += dy
-                gx += dx
+            empty = 1 - np.int64(solid[y + 2 + dy, x + 2 + dx])
+            gy += empty * dy
+            gx += empty * dx
     norm = np.sqrt(gy * gy + gx * gx)
     if norm == 0:
         return 0.0, 0.0
@@ -212,11 +215,20 @@ def _walk_outline(mask, hole, y0, x0, depth, step_px):
     """
     height, width = mask.shape
     image_height, image_width = depth.shape
+    solid = _padded(mask, hole)
     values = np.empty((mask.sum(), 3), np.float32)
     n, border, edges = 0, 0, 0
     for y in range(height):
         for x in range(width):
             if not mask[y, x]:
+                continue
+            near = (
+                solid[y + 1, x + 2]
+                + solid[y + 3, x + 2]
+                + solid[y + 2, x + 1]
+                + solid[y + 2, x + 3]
+            )
+            if near == 4:
                 continue
             rim, gone = False, False
             for side in range(4):
@@ -225,13 +237,13 @@ def _walk_outline(mask, hole, y0, x0, depth, step_px):
                 iy, ix = ny + y0, nx + x0
                 if iy < 0 or ix < 0 or iy >= image_height or ix >= image_width:
                     gone = True
-                elif _is_outside(mask, hole, ny, nx):
+                elif solid[ny + 2, nx + 2] == 0:
                     rim = True
                     edges += 1
             border += gone
             if not rim:
                 continue
-            uy, ux = _outward(mask, hole, y, x)
+            uy, ux = _outward(solid, y, x)
             oy, ox = y + y0 + step_px * uy, x + x0 + step_px * ux
             beyond = oy < -0.5 or ox < -0.5 or oy >= image_height - 0.5 or ox >= image_width - 0.5
             if (uy == 0 and ux == 0) or beyond:

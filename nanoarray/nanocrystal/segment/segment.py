@@ -22,7 +22,7 @@ Polarity = Literal["auto", "dark", "bright"]
 _POLARITY_PX = 200_000
 #: How many times better bright crystals must fit than dark ones: most micrographs of crystals are
 #: bright-field, and gaps between dark crystals can pass for bright ones.
-_BRIGHT_FACTOR = 1.3
+_BRIGHT_FACTOR = 3.0
 
 
 def segment_image(
