@@ -186,7 +186,7 @@ def _padded(mask, hole):
 @nb.njit(nogil=True, cache=True)
 def _outward(solid, y, x):
     """Unit vector away from the region; zeros where its surroundings balance."""
-    gy, gx = 0, 0
+    gy, gx = np.int64(0), np.int64(0)
     for dy in range(-2, 3):
         for dx in range(-2, 3):
             empty = 1 - np.int64(solid[y + 2 + dy, x + 2 + dx])
