@@ -83,7 +83,9 @@ def test_wheel_holds_the_package_and_nothing_else(names):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nanoarray").rglob("*.py")}
     assert {n for n in names if n.endswith(".py")} == modules
     kinds = {Path(n).suffix for n in names if n.startswith("nanoarray/")}
-    assert kinds == {".py", ".toml", ".typed", ".j2"}
+    assert kinds == {".py", ".toml", ".typed", ".j2", ".js", ".safetensors", ".md"}
+    weights = (ROOT / "nanoarray" / "nanocrystal" / "weights").glob("*.safetensors")
+    assert {f"nanoarray/nanocrystal/weights/{p.name}" for p in weights} <= set(names)
 
 
 def test_wheel_holds_types_pipelines_templates_and_licence(names):

@@ -428,7 +428,7 @@ def test_agreement_counts_pixels():
     np.testing.assert_allclose(agreement_numbers(found, labels, probability), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["auto", "network"])
+@pytest.mark.parametrize("method", ["auto", "combined"])
 def test_methods_with_the_network_find_separate_crystals(method):
     pytest.importorskip("torch")
     cover, masks = scattered([9, 12, 10, 14, 11, 13, 9, 15, 12, 10, 11, 14])

@@ -72,9 +72,9 @@ def help_of(*arguments: str) -> str:
 
 def test_help_names_every_command():
     text = help_of()
-    expected = {"demo", "simulate", "train", "ingest", "run", "status", "table", "report"}
+    expected = {"demo", "simulate", "ingest", "run", "status", "table", "report"}
     assert expected <= set(COMMANDS)
-    assert [name for name in COMMANDS if name not in text.split()] == []
+    assert [name for name in (*COMMANDS, "train") if name not in text.split()] == []
     assert "Exit status: 0 done, 1 failed, 2 bad usage or input, 3 done but some" in text
 
 
