@@ -217,6 +217,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "intercept_count": _v(
             "grain", "float64", "1", "chords of test lines, half per end not at the edge"
         ),
+        "problem": _v("grain", "str", "1", 'why its image could not be measured; "" where it was'),
     },
     "grain_statistics": {},
     "crystal_maps": {

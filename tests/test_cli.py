@@ -1,5 +1,6 @@
 """The command line: exit status, one-line errors, nothing half-written."""
 
+import json
 import os
 import subprocess
 import sys
@@ -65,6 +66,23 @@ def test_some_images_failed(cli, folder, tmp_path):
     status, out, _ = cli("ingest", folder, tmp_path / "s.zarr")
     assert status == 3
     assert "broken: not a TIFF" in out
+
+
+def test_an_image_whose_grains_cannot_be_measured(cli, folder, tmp_path, monkeypatch):
+    def failing(*arguments, **options):
+        raise ArithmeticError("made to fail")
+
+    monkeypatch.setattr("nanoarray.superlattice.one_map.measure_map", failing)
+    store = tmp_path / "s.zarr"
+    cli("ingest", folder, store)
+    status, out, _ = cli("run", "superlattice", store, "--set", "tile_clusters.max_tiles=500")
+    assert status == 3, out
+    assert "2 FAILED" in out
+    assert "failed: S0 20degC: ArithmeticError: made to fail" in out
+    rows = json.loads(cli("status", store, "--json")[1])
+    assert {row["group"]: row["failed"] for row in rows}["grains"] == 2
+    assert cli("report", store, "--out", tmp_path / "r.html")[0] == 0
+    assert "ArithmeticError: made to fail" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.executor import Executor, run_tasks
 from nanoarray.archive.lineage import Lineage, expected_keys, is_current
+from nanoarray.archive.rows import FAILED, failure
 from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.archive.store import GroupPlan
 from nanoarray.errors import InputError, NanoarrayError, is_about_place
@@ -32,6 +33,7 @@ __all__ = [
     "Progress",
     "Stage",
     "StageReport",
+    "failure",
     "inputs_of",
     "is_current",
     "problems",
@@ -183,11 +185,17 @@ def problems(url: str, group: str) -> tuple[list[tuple[str, str]], list[tuple[st
     """Images that failed and images that were left out in a group, as (id, reason)."""
     if not store.has_arrays(url, group, ["problem"]):
         return [], []
-    reasons = store.read_columns(url, group, "image", ("problem",))["problem"].tolist()
     ids = store.read_columns(url, "images", "image", ("image",))["image"].tolist()
-    rows = [(str(i), str(r)) for i, r in zip(ids, reasons, strict=False) if r]
-    failed = [(i, r.removeprefix("failed: ")) for i, r in rows if r.startswith("failed: ")]
-    left_out = [(i, r) for i, r in rows if not r.startswith("failed: ")]
+    dim = store.provenance(url, group).get("dim", "image")
+    names = ("problem",) if dim == "image" else ("problem", "image_index")
+    columns = store.read_columns(url, group, dim, names)
+    index = columns.get("image_index", np.arange(len(ids)))
+    # An image has one reason, which in a table each of its rows repeats.
+    pairs = zip(index.tolist(), columns["problem"].tolist(), strict=False)
+    found = {i: str(reason) for i, reason in pairs if reason}
+    rows = [(str(ids[i]), reason) for i, reason in found.items()]
+    failed = [(i, r.removeprefix(FAILED)) for i, r in rows if r.startswith(FAILED)]
+    left_out = [(i, r) for i, r in rows if not r.startswith(FAILED)]
     return failed, left_out
 
 
@@ -321,9 +329,9 @@ def _run_blocks(
 
 def _blocks_with_failures(url: str, stage: Stage, record: Mapping[str, Any]) -> set[int]:
     """Blocks that hold an image that failed: `overwrite` tries them again."""
-    if stage.axis != "image" or not store.has_arrays(url, stage.name, ["problem"]):
+    if not store.has_arrays(url, stage.name, ["problem"]):
         return set()
-    reasons = store.read_columns(url, stage.name, "image", ("problem",))["problem"]
+    reasons = store.read_columns(url, stage.name, str(record["dim"]), ("problem",))["problem"]
     return {i // int(record["block"]) for i, r in enumerate(reasons) if r.startswith("failed: ")}
 
 
@@ -360,8 +368,11 @@ def _do_block(
         values = dict(stage.compute(inputs, parameters, own, rows))
     store.write_rows(url, stage.name, rows, values)
     store.mark_block(url, stage.name, block, key)
-    reasons = values.get("problem", np.array([], dtype=object))
-    return sum(str(r).startswith("failed: ") for r in reasons.tolist())
+    reasons = np.asarray(values.get("problem", np.array([], dtype=object)), dtype=object)
+    failed = np.array([str(r).startswith("failed: ") for r in reasons], dtype=bool)
+    if "image_index" in values:
+        return len(set(np.asarray(values["image_index"])[failed].tolist()))
+    return int(failed.sum())
 
 
 def _compute_images(
@@ -389,8 +400,7 @@ def _compute_images(
         except (OSError, MemoryError):
             raise  # the place or the machine failed, not the image: the block is to be done again
         except Exception as error:  # noqa: BLE001 -- one bad image must not lose the batch
-            name = "" if isinstance(error, NanoarrayError) else f"{type(error).__name__}: "
-            reasons[k] = f"failed: {name}{error}"
+            reasons[k] = failure(error)
             continue
         for name, data in result.items():
             inner: tuple[Any, ...] = tuple(slice(0, n) for n in np.shape(data))
@@ -401,7 +411,7 @@ def _compute_images(
 def _left_out_before(inputs: Inputs, i: int) -> str:
     """Why an image cannot be used: the reason an input group gives."""
     for group, ds in inputs.items():
-        if "problem" in ds:
+        if "problem" in ds and ds["problem"].dims == ("image",):
             reason = str(ds["problem"][i].values)
             if reason and group == "images":
                 return f"left out: unreadable: {reason}"

@@ -25,6 +25,8 @@ from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS
 DEFAULT_TAGS = ("temperature", "pressure")
 #: Groups along ``image`` in the order in which images can be lost.
 IMAGE_STAGES = ("prepared", "tiles", "tile_clusters", "grain_maps", "crystal_maps")
+#: Tables of labelled regions: an image that could not be measured has its rows in them, unknown.
+REGION_TABLES = ("grains", "crystals")
 #: Groups of each system in the order in which they are made.
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "superlattice": tuple(stage.name for stage in SUPERLATTICE_STAGES),
@@ -208,7 +210,7 @@ def _left_out(
     for image, reason in zip(frame["image"], frame["problem"], strict=True):
         if reason:
             lose(image, "reading", reason)
-    for group in IMAGE_STAGES:
+    for group in (*IMAGE_STAGES, *REGION_TABLES):
         if group not in records:
             continue
         failed, left_out = problems(url, group)
@@ -222,8 +224,9 @@ def _left_out(
                 # The next step gives the reason in full; before it has run, this one stands.
                 if "tiles" not in records:
                     lose(image, group, f"not usable (sharpness {score:.2f})")
-        for image in frame["image"][int(records[group].get("length", 0)) :]:
-            lose(image, group, NOT_RUN)
+        if group in IMAGE_STAGES:
+            for image in frame["image"][int(records[group].get("length", 0)) :]:
+                lose(image, group, NOT_RUN)
     unknown = frame["ok"].astype(bool) & ~(frame["pixel_size"] > 0)
     gone = {image for image, _ in rows}
     for image in frame.loc[unknown, "image"]:

@@ -17,6 +17,7 @@ import pandas as pd
 from nanoarray.errors import InputError
 from nanoarray.statistics.image_table import (
     NO_PIXEL_SIZE,
+    NOT_MEASURED,
     NOT_OK,
     NOT_USABLE,
     REASONS,
@@ -30,6 +31,7 @@ from nanoarray.statistics.image_table import (
 )
 
 __all__ = [
+    "NOT_MEASURED",
     "NOT_OK",
     "NOT_USABLE",
     "NO_PIXEL_SIZE",
@@ -165,6 +167,9 @@ def build_cohort(
     area = grains["area"].to_numpy(np.float64)
     measured = np.isfinite(area) & (area > 0)
 
+    if "problem" in grains:
+        failed = _count(row[(grains["problem"] != "").to_numpy()], len(table)) > 0
+        table.loc[failed & (table["left_out"] == ""), "left_out"] = NOT_MEASURED
     # An image whose grains have no area had no pixel size, whatever the table of images says.
     has, has_measured = _count(row, len(table)), _count(row[measured], len(table))
     unknown = (table["left_out"] == "") & (has > 0) & (has_measured == 0)

@@ -18,6 +18,7 @@ import pandas as pd
 from nanoarray.errors import InputError
 
 __all__ = [
+    "NOT_MEASURED",
     "NOT_OK",
     "NOT_USABLE",
     "NO_PIXEL_SIZE",
@@ -36,7 +37,8 @@ ResampleUnit = Literal["auto", "sample", "image"]
 
 #: Why an image is left out, in the order in which it is looked at.
 NOT_OK, NOT_USABLE, NO_PIXEL_SIZE = "not readable", "not usable", "no pixel size"
-REASONS = (NOT_OK, NOT_USABLE, NO_PIXEL_SIZE)
+NOT_MEASURED = "not measured"
+REASONS = (NOT_OK, NOT_USABLE, NO_PIXEL_SIZE, NOT_MEASURED)
 
 
 @dataclass(frozen=True)

@@ -350,6 +350,7 @@ def measure_map(
     count = columns["label"].size
     columns["image_index"] = np.full(count, image_index, np.int32)
     columns["symmetry"] = np.full(count, symmetry, np.int32)
+    columns["problem"] = np.full(count, "", object)
     mean = (
         ndimage.mean(np.nan_to_num(confidence), grain, columns["label"]) if count else np.zeros(0)
     )

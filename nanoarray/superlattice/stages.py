@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import xarray as xr
 
 from nanoarray import schema
 from nanoarray.archive.engine import Inputs, LeftOut, Stage
+from nanoarray.archive.rows import measure_rows
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.superlattice import one_image, one_map
 from nanoarray.superlattice.grids import GRID_NAMES, grid_constants, grid_of, scaled_grid
@@ -44,8 +44,6 @@ from nanoarray.superlattice.summary import image_table, summarize
 BLOCK = 4
 #: Rows per block of the table of grains: those of some ten images.
 GRAIN_BLOCK = 256
-
-_log = logging.getLogger(__name__)
 
 
 def _plan(
@@ -214,25 +212,9 @@ def _measure(
     """Rows ``rows`` of the table: the grains of the images that these rows belong to."""
     del parameters
     counts = inputs["grain_maps"]["grain_count"].values.astype(np.int64)
-    ends = np.cumsum(counts)
-    starts = ends - counts
-    entries = {str(name): schema.GROUPS["grains"][str(name)] for name in own.data_vars}
-    parts = []
-    for i in np.flatnonzero((ends > rows.start) & (starts < rows.stop) & (counts > 0)):
-        try:
-            columns = _measure_image(inputs, int(i))
-        except (OSError, MemoryError):
-            raise  # the place or the machine failed, not the image
-        except Exception:  # noqa: BLE001 -- one bad image must not lose the table
-            # Its grains stay in it, unmeasured.
-            name = str(inputs["images"]["image"][i].values)
-            _log.exception("the grains of image %r could not be measured: their rows are NaN", name)
-            columns = {n: np.full(counts[i], e.fill_value, e.dtype) for n, e in entries.items()}
-            columns["image_index"][:] = i
-            columns["label"] = np.arange(1, counts[i] + 1)
-        kept = slice(max(rows.start - starts[i], 0), min(rows.stop, ends[i]) - starts[i])
-        parts.append({name: values[kept] for name, values in columns.items()})
-    return {n: np.concatenate([part[n] for part in parts]) for n in entries} if parts else {}
+    return measure_rows(
+        lambda i: _measure_image(inputs, i), counts, own=own, group="grains", rows=rows
+    )
 
 
 def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
@@ -373,7 +355,7 @@ STAGES: tuple[Stage, ...] = (
         "grains",
         ("images", "prepared", "grain_maps"),
         GrainsParameters,
-        2,
+        3,
         "row",
         _plan_grains,
         _measure,

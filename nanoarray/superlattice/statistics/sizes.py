@@ -19,6 +19,7 @@ import pandas as pd
 from nanoarray.errors import InputError
 from nanoarray.statistics.cohort import (
     NO_PIXEL_SIZE,
+    NOT_MEASURED,
     NOT_OK,
     NOT_USABLE,
     Cohort,
@@ -74,6 +75,7 @@ STATISTIC_COLUMNS: dict[str, tuple[str, str]] = {
     "image_not_ok_count": ("1", "images left out: not readable"),
     "image_not_usable_count": ("1", "images left out: not usable, out of focus"),
     "image_no_pixel_size_count": ("1", "images left out: no pixel size"),
+    "image_not_measured_count": ("1", "images left out: measuring their grains failed"),
     "sample_count": ("1", "known samples among the images that count"),
     "resample_unit": ("1", "what the intervals resample"),
     "resample_unit_count": ("1", "number of resampled units"),
@@ -279,6 +281,7 @@ def _counts(part: Cohort, units: Units) -> dict[str, Any]:
         "image_not_ok_count": left_out[NOT_OK],
         "image_not_usable_count": left_out[NOT_USABLE],
         "image_no_pixel_size_count": left_out[NO_PIXEL_SIZE],
+        "image_not_measured_count": left_out[NOT_MEASURED],
         "sample_count": len(np.unique(sample[sample != ""])),
         "resample_unit": units.kind,
         "resample_unit_count": len(units.names),

@@ -1,0 +1,80 @@
+"""Rows of a table of labelled regions, measured image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nanoarray import schema
+from nanoarray.errors import NanoarrayError
+
+#: How the reason of an image begins that failed, and was not left out on purpose.
+FAILED = "failed: "
+
+
+def failure(error: Exception) -> str:
+    """What a group says of an image whose kernel raised `error`."""
+    name = "" if isinstance(error, NanoarrayError) else f"{type(error).__name__}: "
+    return f"{FAILED}{name}{error}"
+
+
+def measure_rows(
+    measure: Callable[[int], Mapping[str, np.ndarray]],
+    counts: np.ndarray,
+    *,
+    own: xr.Dataset,
+    group: str,
+    rows: slice,
+) -> dict[str, Any]:
+    """Rows `rows` of a table that holds the regions of every image, one image after another.
+
+    An image whose measuring raises keeps its rows, unknown but for image and label, and the reason
+    in `problem`; the others are not lost with it.
+
+    Parameters
+    ----------
+    measure
+        Gives the columns of all regions of the image at a position; those it leaves out, as
+        `problem`, stay as the schema fills them.
+    counts
+        (images,) regions of each image.
+    own
+        The table's own group, for its columns and their types.
+    group
+        Its name in the schema.
+    rows
+        Which rows are wanted.
+
+    Returns
+    -------
+    Every column of the table; none where no row is wanted.
+    """
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    parts = []
+    for i in np.flatnonzero((ends > rows.start) & (starts < rows.stop) & (counts > 0)).tolist():
+        columns = _unknown(own, group, int(counts[i]))
+        try:
+            columns |= measure(i)
+        except (OSError, MemoryError):
+            raise  # the place or the machine failed, not the image: the block is to be done again
+        except Exception as error:  # noqa: BLE001 -- one bad image must not lose the table
+            columns["image_index"][:] = i
+            columns["label"][:] = np.arange(1, counts[i] + 1)
+            columns["problem"][:] = failure(error)
+        kept = slice(max(rows.start - starts[i], 0), min(rows.stop, ends[i]) - starts[i])
+        parts.append({name: values[kept] for name, values in columns.items()})
+    return {n: np.concatenate([part[n] for part in parts]) for n in parts[0]} if parts else {}
+
+
+def _unknown(own: xr.Dataset, group: str, count: int) -> dict[str, np.ndarray]:
+    """Columns of `count` rows of which nothing is known."""
+    columns = {}
+    for name, variable in own.data_vars.items():
+        entry = schema.GROUPS[group][str(name)]
+        dtype = object if entry.dtype == "str" else variable.dtype
+        columns[str(name)] = np.full((count, *variable.shape[1:]), entry.fill_value, dtype)
+    return columns
