@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from nanoarray.archive.status import store_status as status
     from nanoarray.archive.store import open_tree as open
     from nanoarray.archive.tables import table
+    from nanoarray.exchange.images import export_images
+    from nanoarray.exchange.tables import export_table
     from nanoarray.images.ingest import ingest
+    from nanoarray.nanocrystal.steps import (
+        classify_crystals,
+        group_shapes,
+        measure_crystals,
+        predict_shapes,
+        segment_crystals,
+    )
+    from nanoarray.nanocrystal.summary import summarize_crystals
     from nanoarray.pipeline import run
     from nanoarray.superlattice.steps import (
         cluster_tiles,
@@ -32,14 +42,22 @@ if TYPE_CHECKING:
     from nanoarray.superlattice.summary import summarize_grains
 
 _HOMES = {
+    "classify_crystals": "nanoarray.nanocrystal.steps:classify_crystals",
     "cluster_tiles": "nanoarray.superlattice.steps:cluster_tiles",
+    "group_shapes": "nanoarray.nanocrystal.steps:group_shapes",
+    "export_images": "nanoarray.exchange.images:export_images",
+    "export_table": "nanoarray.exchange.tables:export_table",
     "ingest": "nanoarray.images.ingest:ingest",
     "label_grains": "nanoarray.superlattice.steps:label_grains",
+    "measure_crystals": "nanoarray.nanocrystal.steps:measure_crystals",
     "measure_grains": "nanoarray.superlattice.steps:measure_grains",
     "open": "nanoarray.archive.store:open_tree",
+    "predict_shapes": "nanoarray.nanocrystal.steps:predict_shapes",
     "prepare_images": "nanoarray.superlattice.steps:prepare_images",
     "run": "nanoarray.pipeline:run",
+    "segment_crystals": "nanoarray.nanocrystal.steps:segment_crystals",
     "status": "nanoarray.archive.status:store_status",
+    "summarize_crystals": "nanoarray.nanocrystal.summary:summarize_crystals",
     "summarize_grains": "nanoarray.superlattice.summary:summarize_grains",
     "table": "nanoarray.archive.tables:table",
     "tile_radon": "nanoarray.superlattice.steps:tile_radon",
@@ -47,14 +65,20 @@ _HOMES = {
 
 __all__ = [
     "__version__",
+    "classify_crystals",
     "cluster_tiles",
+    "group_shapes",
     "ingest",
     "label_grains",
+    "measure_crystals",
     "measure_grains",
     "open",
+    "predict_shapes",
     "prepare_images",
     "run",
+    "segment_crystals",
     "status",
+    "summarize_crystals",
     "summarize_grains",
     "table",
     "tile_radon",

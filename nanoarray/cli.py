@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nanoarray.cli_export import export
 from nanoarray.cli_train import train
 from nanoarray.errors import InputError, NanoarrayError, is_about_place
 
@@ -96,6 +97,7 @@ def _version(value: bool) -> None:
 
 
 app.add_typer(train, name="train")
+app.command()(export)
 
 
 @app.callback()
