@@ -15,12 +15,12 @@ import sys
 import textwrap
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nanoarray
 from nanoarray import cli, pipeline, schema
-from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS
 
 FOLDER = Path(__file__).parent / "reference"
 NOTICE = "<!-- Written by docs/make_reference.py from the code: do not edit. -->"
@@ -80,30 +80,34 @@ def store_page() -> str:
             )
         if group == "grain_statistics":
             parts.append(STATISTICS)
-            rows = [[code(n), units, text] for n, (units, text) in STATISTIC_COLUMNS.items()]
-            parts.append(table(["variable", "units", "meaning"], rows))
-        else:
-            rows = [
-                [
-                    code(name),
-                    ", ".join(entry.dims) or "(scalar)",
-                    entry.dtype,
-                    entry.units,
-                    entry.long_name,
-                ]
-                for name, entry in variables.items()
+        rows = [
+            [
+                code(name),
+                ", ".join(entry.dims) or "(scalar)",
+                entry.dtype,
+                entry.units or "(in `..._units`)",
+                entry.long_name,
             ]
-            parts.append(table(["variable", "dims", "dtype", "units", "meaning"], rows))
+            for name, entry in variables.items()
+            if not is_interval_end(name, variables)
+        ]
+        parts.append(table(["variable", "dims", "dtype", "units", "meaning"], rows))
     return page(*parts)
 
 
 STATISTICS = """
 Three small tables. Along `condition`, one row per combination of the tags in
-`grain_statistics.by`: those tags and the variables below; means, median and grain size numbers also
-have `..._low` and `..._high`, the ends of their interval. Along `pair` (names begin with `pair_`),
-every two conditions compared. Along `trend` (names begin with `trend_`), a test of grain area
-against each numeric tag. See [statistics](../explanation/statistics.md).
+`grain_statistics.by`, with those tags. Along `pair` (names begin with `pair_`), every two
+conditions compared, with the tags of both (`pair_temperature_a`, `pair_temperature_b`). Along
+`trend` (names begin with `trend_`), a test of grain area against each numeric tag. Means, median,
+grain size numbers, differences, ratios and slopes also have `..._low` and `..._high`, the ends of
+their interval. See [statistics](../explanation/statistics.md).
 """
+
+
+def is_interval_end(name: str, variables: Mapping[str, schema.Variable]) -> bool:
+    """Whether a variable is an end of the interval of another."""
+    return any(name.endswith(e) and name.removesuffix(e) in variables for e in ("_low", "_high"))
 
 
 # --- parameters -------------------------------------------------------------------------------

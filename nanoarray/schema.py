@@ -6,13 +6,14 @@ Dims are singular. Unknown is NaN (floats), -1 (integers), "" (strings).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nanoarray.errors import InputError
+from nanoarray.schema_statistics import GRAIN_STATISTICS, Column, variable_prefix
 
 FORMAT_VERSION = 1
 
@@ -79,6 +80,18 @@ def _crystal_lengths() -> dict[str, Variable]:
     nm = {n: _v("crystal", "float64", f"nm{power[n]}", text) for n, text in meanings.items()}
     px = {f"{n}_px": _v("crystal", "float64", f"px{power[n]}", t) for n, t in meanings.items()}
     return nm | px
+
+
+def _statistics(tables: Mapping[str, Mapping[str, Column]]) -> dict[str, Variable]:
+    """Variables of a group of statistics: the columns of its tables, and ends of intervals."""
+    ends = {"_low": ", lower end of the interval", "_high": ", upper end of the interval"}
+    found = {}
+    for dim, columns in tables.items():
+        for name, column in columns.items():
+            for end, more in ({"": ""} | (ends if column.interval else {})).items():
+                entry = _v(dim, column.dtype, column.units, column.meaning + more)
+                found[f"{variable_prefix(dim)}{name}{end}"] = entry
+    return found
 
 
 #: group -> variable -> what it is.
@@ -219,7 +232,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
         ),
         "problem": _v("grain", "str", "1", 'why its image could not be measured; "" where it was'),
     },
-    "grain_statistics": {},
+    "grain_statistics": _statistics(GRAIN_STATISTICS),
     "crystal_maps": {
         "crystal": _v("image y x", "int32", "1", "crystal id within the image, 0 none", fill=0),
         "rejected_object": _v(

@@ -20,7 +20,7 @@ from nanoarray.report.page import write_report
 from nanoarray.simulate.superlattice import SimulatedPolycrystal, simulate_polycrystal
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
 from nanoarray.superlattice.radon.tile_grid import tile_grid
-from nanoarray.superlattice.summary import summarize
+from nanoarray.superlattice.summary import summarize, tag_attrs
 
 HOSTILE = "<script>alert('x')</script> $\\frac{ \"quoted\" & _\u202e\x07"
 STRIDE = 10
@@ -270,6 +270,7 @@ def write_grains(url: str, images: pd.DataFrame, per_image: int, lost: set[int])
         "equivalent_diameter": 2 * np.sqrt(area / np.pi),
         "touches_edge": edge,
         "edge_weight": np.where(edge, 0.0, 1.3),
+        "problem": np.full(count, "", object),
     }
     write_group(url, "grains", values, sizes={"grain": count})
 
@@ -279,7 +280,8 @@ def write_statistics(url: str, by: tuple[str, ...]) -> None:
     parameters = GrainStatisticsParameters(by=by, resamples=200)
     images = contents.images.assign(usable=contents.sized)
     assert contents.grains is not None
-    ds = summarize(contents.grains, images, parameters, tile_size_um=0.1)
+    tags = tag_attrs(store.open_group(url, "images"))
+    ds = summarize(contents.grains, images, parameters, tags=tags, tile_size_um=0.1)
     constants = {
         str(n): (tuple(map(str, v.dims)), v.values, v.attrs) for n, v in ds.variables.items()
     }

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import nanoarray as na
+from nanoarray import schema
 from nanoarray.errors import InputError
+from nanoarray.schema_statistics import GRAIN_STATISTICS
 from nanoarray.statistics.distribution import normal_distance, weighted_quantile, weighted_std
 from nanoarray.statistics.resampling import bootstrap_interval, holm, permutation_test
 from nanoarray.superlattice.statistics.grain_size import (
@@ -21,7 +24,6 @@ from nanoarray.superlattice.statistics.grain_size import (
     grains_needed,
 )
 from nanoarray.superlattice.statistics.sizes import (
-    STATISTIC_COLUMNS,
     compare_conditions,
     sizes_by_condition,
     summarize_grains,
@@ -88,7 +90,32 @@ def test_simple_numbers_agree_with_numpy_and_scipy():
     distance = stats.kstest(np.log(area), fitted.cdf).statistic
     assert row["lognormal_distance"] == pytest.approx(distance)
     assert row["grain_size_number"] == pytest.approx(16.977 - 3.3219 * np.log10(area.mean()))
-    assert set(STATISTIC_COLUMNS) <= set(row.index)
+    assert set(GRAIN_STATISTICS["condition"]) <= set(row.index)
+
+
+def test_tables_as_variables_have_the_units_and_dtypes_of_the_schema():
+    grains, images = population([20, 40], samples=3)
+    images["time"] = np.where(images["temperature"] == 20, 2.0, 5.0)
+    ds = images.rename_axis("row").to_xarray().rename(row="image_row").set_coords("image")
+    ds = ds.swap_dims(image_row="image").drop_vars("image_row")
+    ds["time"].attrs = {"units": "h", "long_name": "time of annealing"}
+    ds["temperature"].attrs = {"units": "degC", "long_name": "temperature"}
+    rows = grains.rename_axis("grain").to_xarray()
+    found = na.summarize_grains(rows, ds, by=("temperature", "time"), resamples=200)
+    known = [(n, v.dims, str(v.dtype), v.attrs) for n, v in found.variables.items()]
+    schema.validate("grain_statistics", known)
+    units = {name: variable.attrs["units"] for name, variable in found.variables.items()}
+    assert units["pair_difference_low"] == units["pair_value_a"] == "um2"
+    assert units["time"] == units["pair_time_b"] == "h"
+    assert units["pair_temperature_a"] == "degC"
+    assert found["trend_units"].values.tolist() == ["1/degC", "1/h"]
+    left_open = {n for n in found.variables if schema.known("grain_statistics", n) is None}
+    assert left_open == {
+        f"{start}{tag}{end}"
+        for tag in ("temperature", "time")
+        for start, end in (("", ""), ("pair_", "_a"), ("pair_", "_b"))
+    }
+    assert set(schema.GROUPS["grain_statistics"]) <= set(found.variables)
 
 
 def test_edge_rules():

@@ -152,24 +152,40 @@ def frame_variables(
     columns: Mapping[str, tuple[str, str]],
     *,
     prefix: str = "",
+    tags: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
-    """Columns of a table of statistics as variables along ``dim``, with units and meaning.
+    """Columns of a table of statistics as variables along `dim`, with units and meaning.
 
-    ``columns`` gives (units, meaning) by name; ``_low`` and ``_high`` are ends of an interval, and
-    what is not in it is a tag of the images. Units "" differ from row to row and stand in the
-    column ``units``. The names in the result start with ``prefix``.
+    `columns` gives (units, meaning) by name; ``_low`` and ``_high`` are ends of an interval, and
+    what is not in it is a tag of the images, or with ``_a`` and ``_b`` that of two of them. `tags`
+    has the attributes of tags that the schema leaves open. Units "" differ from row to row and
+    stand in the column ``units``. The names in the result start with `prefix`.
     """
     variables = {}
+    ends = {"_low": ", lower end of the interval", "_high": ", upper end of the interval"}
     for column in map(str, frame.columns):
         base = column.removesuffix("_low").removesuffix("_high")
-        end = {"_low": ", lower end of the interval", "_high": ", upper end of the interval"}
-        units, text = columns.get(base, ("1", base.replace("_", " ")))
-        tag = schema.known("images", column)
-        if tag is not None:
-            units, text = tag.units, tag.long_name
+        if base in columns:
+            units, text = columns[base]
+            text += ends.get(column[len(base) :], "")
+        else:
+            units, text = _tag_attrs(column, tags or {})
         values = frame[column].to_numpy()
         if values.dtype.kind not in "fiub":
             values = np.array(["" if v is None or v != v else str(v) for v in values], dtype=object)
-        attrs = {"units": units, "long_name": text + end.get(column[len(base) :], "")}
-        variables[f"{prefix}{column}"] = (dim, values, attrs)
+        variables[f"{prefix}{column}"] = (dim, values, {"units": units, "long_name": text})
     return variables
+
+
+def _tag_attrs(column: str, tags: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
+    """Units and meaning of a column that holds a tag, or that of the first or second of a pair."""
+    for name, whose in (
+        (column, ""),
+        (column.removesuffix("_a"), " of the first"),
+        (column.removesuffix("_b"), " of the second"),
+    ):
+        entry = schema.known("images", name)
+        attrs = tags.get(name) or (entry.attrs if entry else None)
+        if attrs:
+            return attrs.get("units", "1"), attrs.get("long_name", name) + whose
+    return "1", column.replace("_", " ")

@@ -18,8 +18,8 @@ from nanoarray.archive.tables import image_columns
 from nanoarray.report.nanocrystals.contents import GROUPS as CRYSTAL_GROUPS
 from nanoarray.report.nanocrystals.contents import CrystalContents, read_crystals
 from nanoarray.report.style import condition_title, is_missing, number_text, tag_unit
+from nanoarray.schema_statistics import GRAIN_STATISTICS
 from nanoarray.superlattice.stages import STAGES as SUPERLATTICE_STAGES
-from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS
 
 #: Tags that make conditions where no statistics say which do.
 DEFAULT_TAGS = ("temperature", "pressure")
@@ -180,7 +180,7 @@ def _statistics(
     tables: dict[str, dict[str, Any]] = {"condition": {}, "pair": {}, "trend": {}}
     labels = {}
     # Arrays of a group have no order of their own.
-    order = {name: i for i, name in enumerate(STATISTIC_COLUMNS)}
+    order = {name: i for i, name in enumerate(GRAIN_STATISTICS["condition"])}
     for name in sorted(map(str, ds.variables), key=lambda n: (order.get(n, len(order)), n)):
         variable = ds.variables[name]
         if len(variable.dims) != 1 or variable.dims[0] not in tables:

@@ -38,7 +38,7 @@ from nanoarray.superlattice.steps import (
     GRAIN_MAP_NAMES,
     tile_vectors,
 )
-from nanoarray.superlattice.summary import image_table, summarize
+from nanoarray.superlattice.summary import image_table, summarize, tag_attrs
 
 #: Images per block of the map stages.
 BLOCK = 4
@@ -249,6 +249,7 @@ def _plan_statistics(inputs: Inputs, parameters: GrainStatisticsParameters) -> G
         inputs["grains"].to_dataframe().reset_index(drop=True),
         images,
         parameters,
+        tags=tag_attrs(inputs["images"]),
         tile_size_um=float(maps["tile_size"]) * size_nm / 1000 if np.isfinite(size_nm) else None,
     )
     constants = {
@@ -365,7 +366,7 @@ STAGES: tuple[Stage, ...] = (
         "grain_statistics",
         ("images", "prepared", "grain_maps", "grains"),
         GrainStatisticsParameters,
-        1,
+        2,
         "whole",
         _plan_statistics,
         _no_blocks,

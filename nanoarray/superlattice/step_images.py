@@ -108,18 +108,3 @@ def dataset_grid(
     # Of the padded size, so that nothing has to be read.
     grid = collection_grid(ds.sizes["y"], ds.sizes["x"], tile_size_px, stride_px, parameters)
     return float("nan"), grid
-
-
-def with_shapes(ds: xr.Dataset) -> xr.Dataset:
-    """``ds`` with the height and width of every image; without padding where it does not say."""
-    if "intensity" not in ds:
-        raise InputError(
-            f"the Dataset has no variable 'intensity': it has {', '.join(map(str, ds))}"
-        )
-    count = ds.sizes["image"]
-    given = {
-        name: ("image", np.full(count, ds.sizes[dim], np.int32))
-        for name, dim in (("height", "y"), ("width", "x"))
-        if name not in ds
-    }
-    return ds.assign(given)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from nanoarray import schema
-from nanoarray.archive.mapping import map_images
+from nanoarray.archive.mapping import map_images, with_shapes
 from nanoarray.archive.stage_parameters import checked
 from nanoarray.archive.tables import join_tags
 from nanoarray.superlattice import one_image, one_map
@@ -33,7 +33,6 @@ from nanoarray.superlattice.step_images import (
     present,
     unknown,
     unmeasured,
-    with_shapes,
 )
 
 #: Tile size and stride where no length is given, in spacings of the lattice rows.

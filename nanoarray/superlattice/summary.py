@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,9 @@ import xarray as xr
 from nanoarray.archive.stage_parameters import checked
 from nanoarray.archive.tables import frame_variables, image_columns
 from nanoarray.errors import InputError
+from nanoarray.schema_statistics import GRAIN_STATISTICS, variable_prefix
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
-from nanoarray.superlattice.statistics.sizes import (
-    STATISTIC_COLUMNS,
-    compare_conditions,
-    trend_test,
-)
+from nanoarray.superlattice.statistics.sizes import compare_conditions, trend_test
 from nanoarray.superlattice.statistics.sizes import summarize_grains as summarize_frame
 
 
@@ -64,7 +62,15 @@ def summarize_grains(
     """
     chosen = checked(GrainStatisticsParameters, parameters, name="parameters")
     frame = grains.to_dataframe().reset_index(drop=True)
-    return summarize(frame, image_table(images), chosen, tile_size_um=tile_size_um)
+    return summarize(
+        frame, image_table(images), chosen, tags=tag_attrs(images), tile_size_um=tile_size_um
+    )
+
+
+def tag_attrs(images: xr.Dataset) -> dict[str, dict[str, str]]:
+    """Units and meaning of every tag."""
+    columns = {str(n): v.attrs for n, v in images.variables.items() if v.dims == ("image",)}
+    return {name: attrs for name, attrs in columns.items() if "units" in attrs}
 
 
 def summarize(
@@ -72,6 +78,7 @@ def summarize(
     images: pd.DataFrame,
     parameters: GrainStatisticsParameters,
     *,
+    tags: Mapping[str, Mapping[str, str]],
     tile_size_um: float | None,
 ) -> xr.Dataset:
     """Statistics of grains and images as a Dataset of small tables."""
@@ -103,8 +110,11 @@ def summarize(
     ]
     tables = {"condition": summary, "pair": pairs}
     tables["trend"] = pd.concat(trends, ignore_index=True) if trends else pd.DataFrame()
+    if trends:
+        units = [tags.get(tag, {}).get("units", "1") for tag in tables["trend"]["tag"]]
+        tables["trend"]["units"] = ["1" if unit == "1" else f"1/{unit}" for unit in units]
     variables: dict[str, Any] = {}
     for dim, frame in tables.items():
-        prefix = "" if dim == "condition" else f"{dim}_"
-        variables |= frame_variables(frame, dim, STATISTIC_COLUMNS, prefix=prefix)
+        columns = {n: (c.units, c.meaning) for n, c in GRAIN_STATISTICS[dim].items()}
+        variables |= frame_variables(frame, dim, columns, prefix=variable_prefix(dim), tags=tags)
     return xr.Dataset(variables)

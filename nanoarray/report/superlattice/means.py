@@ -23,8 +23,9 @@ from nanoarray.report.style import (
     plain_text,
     tag_unit,
 )
+from nanoarray.schema_statistics import GRAIN_STATISTICS
 from nanoarray.statistics.cohort import EdgeRule
-from nanoarray.superlattice.statistics.sizes import STATISTIC_COLUMNS, sizes_by_condition
+from nanoarray.superlattice.statistics.sizes import sizes_by_condition
 
 _MARKERS = "osD^vPX"
 
@@ -211,7 +212,8 @@ def _finish_means(ax: Axes, x: str, value: str, places: Mapping[Any, float]) -> 
         )
     unit = tag_unit(x)
     ax.set_xlabel(plain_text(x) + (f" / {unit}" if unit and numeric else ""), parse_math=False)
-    unit, meaning = STATISTIC_COLUMNS.get(value, ("1", value))
+    column = GRAIN_STATISTICS["condition"].get(value)
+    unit, meaning = (column.units, column.meaning) if column else ("1", value)
     shown = {"um2": " / µm²", "um": " / µm"}.get(unit, "")
     ax.set_ylabel(meaning.replace("number-weighted ", "") + shown)
     ax.set_ylim(bottom=0)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nanoarray.errors import InputError
+from nanoarray.schema_statistics import GRAIN_STATISTICS
 from nanoarray.statistics.cohort import (
     NO_PIXEL_SIZE,
     NOT_MEASURED,
@@ -52,7 +53,6 @@ from nanoarray.superlattice.statistics.grain_size import (
 )
 
 __all__ = [
-    "STATISTIC_COLUMNS",
     "ConditionSizes",
     "compare_conditions",
     "sizes_by_condition",
@@ -61,44 +61,6 @@ __all__ = [
 ]
 
 FloatArray = npt.NDArray[np.float64]
-
-#: Units and meaning of the columns of `summarize_grains`; `_low` and `_high` are interval ends.
-STATISTIC_COLUMNS: dict[str, tuple[str, str]] = {
-    "condition": ("1", "name of the condition"),
-    "grain_count": ("1", "grains that the statistics are of"),
-    "edge_grain_count": ("1", "grains that touch the edge of the field"),
-    "unmeasured_grain_count": ("1", "grains without an area"),
-    "small_grain_count": ("1", "grains smaller than a tile"),
-    "image_count": ("1", "images of the condition"),
-    "image_used_count": ("1", "images that count"),
-    "image_empty_count": ("1", "images that count and have no grain"),
-    "image_not_ok_count": ("1", "images left out: not readable"),
-    "image_not_usable_count": ("1", "images left out: not usable, out of focus"),
-    "image_no_pixel_size_count": ("1", "images left out: no pixel size"),
-    "image_not_measured_count": ("1", "images left out: measuring their grains failed"),
-    "sample_count": ("1", "known samples among the images that count"),
-    "resample_unit": ("1", "what the intervals resample"),
-    "resample_unit_count": ("1", "number of resampled units"),
-    "mean_area": ("um2", "number-weighted mean area"),
-    "median_area": ("um2", "median area"),
-    "std_area": ("um2", "standard deviation of the area"),
-    "area_quartile_1": ("um2", "lower quartile of the area"),
-    "area_quartile_3": ("um2", "upper quartile of the area"),
-    "area_weighted_mean_area": ("um2", "mean area seen from a random point"),
-    "mean_diameter": ("um", "number-weighted mean equivalent diameter"),
-    "area_weighted_mean_diameter": ("um", "area-weighted mean equivalent diameter"),
-    "geometric_mean_area": ("um2", "geometric mean area"),
-    "log_mean_area": ("1", "log-normal fit: mean of ln(area / um2)"),
-    "log_std_area": ("1", "log-normal fit: standard deviation of ln(area)"),
-    "lognormal_distance": ("1", "largest distance to the fitted distribution (Kolmogorov-Smirnov)"),
-    "mean_area_planimetric": ("um2", "field area by number of grains, edge grains count half"),
-    "mean_intercept": ("um", "mean linear intercept, horizontal and vertical"),
-    "grain_size_number": ("1", "ASTM E112-like grain size number from the mean area"),
-    "grain_size_number_planimetric": ("1", "ASTM E112-like number from the grains per area"),
-    "grain_size_number_intercept": ("1", "ASTM E112-like number from the mean intercept"),
-    "grains_needed": ("1", "independent grains that a mean area within 5 % would need"),
-    "warnings": ("1", "what limits these statistics"),
-}
 
 _WITH_INTERVAL = (
     "mean_area",
@@ -209,8 +171,8 @@ def summarize_grains(
 
     Returns
     -------
-    One row per condition: the tags, then the columns of `STATISTIC_COLUMNS`, of which means, median
-    and grain size numbers have `_low` and `_high`.
+    One row per condition: the tags, then the columns of `nanoarray.schema_statistics`, of
+    which means, median and grain size numbers have `_low` and `_high`.
 
     Raises
     ------
@@ -258,10 +220,9 @@ def _tag_names(by: Sequence[str]) -> list[str]:
 
 
 def _column_order() -> list[str]:
-    bounded = {*_WITH_INTERVAL, *_NUMBERS, "median_area"}
     out = []
-    for name in STATISTIC_COLUMNS:
-        out += [name, f"{name}_low", f"{name}_high"] if name in bounded else [name]
+    for name, column in GRAIN_STATISTICS["condition"].items():
+        out += [name, f"{name}_low", f"{name}_high"] if column.interval else [name]
     return out
 
 
