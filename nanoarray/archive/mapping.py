@@ -100,5 +100,20 @@ def map_images(
     return xr.Dataset(variables, coords=keep)
 
 
+def with_shapes(ds: xr.Dataset) -> xr.Dataset:
+    """``ds`` with the height and width of every image; without padding where it does not say."""
+    if "intensity" not in ds:
+        raise InputError(
+            f"the Dataset has no variable 'intensity': it has {', '.join(map(str, ds))}"
+        )
+    count = ds.sizes["image"]
+    given = {
+        name: ("image", np.full(count, ds.sizes[dim], np.int32))
+        for name, dim in (("height", "y"), ("width", "x"))
+        if name not in ds
+    }
+    return ds.assign(given)
+
+
 def _dtype(name: str) -> Any:
     return object if name == "str" else np.dtype(name)
