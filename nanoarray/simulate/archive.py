@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -162,24 +162,14 @@ def simulate_archive(
         image_count=image_count, seed=seed, samples_per_condition=samples_per_condition
     )
     start = datetime(2022, 3, 14, 9, 0, 0)
+    sizes = {"height_px": height_px, "width_px": width_px}
 
     def write(item: tuple[int, ArchiveImage]) -> Path:
         index, spec = item
         simulated = simulate_archive_image(
-            spec,
-            height_px=height_px,
-            width_px=width_px,
-            spacing_px=spacing_px,
-            pixel_size_nm=pixel_size_nm,
+            spec, **sizes, spacing_px=spacing_px, pixel_size_nm=pixel_size_nm
         )
-        np.savez_compressed(
-            folder / "truth" / f"{spec.stem}.npz",
-            grain=simulated.grain,
-            orientation_deg=simulated.orientation_deg,
-            lattice_orientation_deg=simulated.lattice_orientation_deg,
-            symmetry=simulated.symmetry,
-            lattice_symmetry=simulated.lattice_symmetry,
-        )
+        _write_truth(folder / "truth" / f"{spec.stem}.npz", simulated)
         return write_fei_tiff(
             folder / f"{spec.stem}.tif",
             simulated.image,
@@ -188,17 +178,31 @@ def simulate_archive(
             acquired=start + timedelta(minutes=2 * index),
         )
 
-    with (folder / "tags.csv").open("w", newline="", encoding="utf-8") as handle:
+    _write_tags(folder / "tags.csv", plan)
+    written = []
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        for path in pool.map(write, enumerate(plan)):
+            written.append(path)
+            if progress is not None:
+                progress(path)
+    return written
+
+
+def _write_truth(path: Path, simulated: SimulatedPolycrystal) -> None:
+    np.savez_compressed(
+        path,
+        grain=simulated.grain,
+        orientation_deg=simulated.orientation_deg,
+        lattice_orientation_deg=simulated.lattice_orientation_deg,
+        symmetry=simulated.symmetry,
+        lattice_symmetry=simulated.lattice_symmetry,
+    )
+
+
+def _write_tags(path: Path, plan: Sequence[ArchiveImage]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle)
         writer.writerow(["image", "sample", "temperature_degC", "pressure_MPa", "synthesis_method"])
         for spec in plan:
             row = [spec.stem, spec.sample, spec.temperature_degC, spec.pressure_MPa, "simulation"]
             writer.writerow(row)
-    written = []
-    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        results: Iterator[Path] = pool.map(write, enumerate(plan))
-        for path in results:
-            written.append(path)
-            if progress is not None:
-                progress(path)
-    return written

@@ -153,21 +153,16 @@ def simulate_polycrystal(
     _check(height_px, width_px, grain_count, lattice, spacing_px, tilt_deg)
     rng = np.random.default_rng(seed)
     radius = np.sqrt(height_px * width_px / (np.pi * grain_count))
-    around = (height_px + 2 * margin_px) * (width_px + 2 * margin_px) / (height_px * width_px)
-    seeds = round(grain_count * around)
-    centre_y = rng.uniform(-margin_px, height_px + margin_px, seeds)
-    centre_x = rng.uniform(-margin_px, width_px + margin_px, seeds)
-    weight = (size_spread * radius * rng.standard_normal(seeds)) * radius
-    grain = _tessellate(height_px, width_px, centre_y, centre_x, weight)
-    grain = _renumber(grain)
+    grain = _draw_grains(
+        (height_px, width_px), grain_count, margin_px, spread_px2=size_spread * radius**2, rng=rng
+    )
     centroids = np.array(
         ndimage.center_of_mass(grain > 0, grain, np.arange(1, grain.max() + 1)), dtype=np.float64
     )
     symmetry = LATTICE_SYMMETRY[lattice]
     angle = _draw_orientations(grain, 360.0 / symmetry, min_misorientation_deg, rng)
-    bend = (
-        np.deg2rad(orientation_gradient_deg) / 100.0 * np.exp(2j * np.pi * rng.random(len(angle)))
-    )
+    towards = np.exp(2j * np.pi * rng.random(len(angle)))
+    bend = np.deg2rad(orientation_gradient_deg) / 100.0 * towards
     beads = _place_beads(grain, centroids, angle, bend, lattice, spacing_px, tilt_deg, rng)
     beads += rng.normal(0.0, disorder * spacing_px, beads.shape) * [np.cos(np.deg2rad(tilt_deg)), 1]
     scene = draw_beads(beads, (height_px, width_px), spacing_px, tilt_deg, blur_px, rng)
@@ -176,18 +171,35 @@ def simulate_polycrystal(
     image = record(scene, noise, line_noise, background, rng)
     seen, seen_symmetry = _seen_orientation(angle, lattice, tilt_deg)
     local = _local_orientation(grain, centroids, angle, bend, tilt_deg)
-    local_seen = _seen_locally(local, lattice, tilt_deg)
     return SimulatedPolycrystal(
         image=image,
         grain=grain,
         orientation_deg=seen,
         lattice_orientation_deg=angle,
-        local_orientation_deg=local_seen,
+        local_orientation_deg=_seen_locally(local, lattice, tilt_deg),
         local_lattice_orientation_deg=(local % (360.0 / symmetry)).astype(np.float32),
         symmetry=seen_symmetry,
         lattice_symmetry=symmetry,
         parameters=parameters,
     )
+
+
+def _draw_grains(
+    shape: tuple[int, int],
+    count: int,
+    margin_px: float,
+    *,
+    spread_px2: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int32]:
+    """Weighted Voronoi tessellation of the field by `count` seeds, and as many per area around."""
+    height, width = shape
+    around = (height + 2 * margin_px) * (width + 2 * margin_px) / (height * width)
+    seeds = round(count * around)
+    centre_y = rng.uniform(-margin_px, height + margin_px, seeds)
+    centre_x = rng.uniform(-margin_px, width + margin_px, seeds)
+    weight = spread_px2 * rng.standard_normal(seeds)
+    return _renumber(_tessellate(height, width, centre_y, centre_x, weight))
 
 
 def _check(

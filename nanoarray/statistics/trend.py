@@ -66,17 +66,10 @@ def trend_test(
 
     Returns
     -------
-    One row:
-
-    - ``tag``, ``hold``, ``resample_unit``, ``unit_count``, ``level_count`` (different values of the
-      tag), ``stratum_count`` (different values of what is held);
-    - ``slope`` of a unit's mean ln(area) per unit of the tag, every unit counting once, with
-      ``slope_low``, ``slope_high`` (cluster bootstrap of whole units within strata, Student's t),
-      and ``ratio_per_unit`` = exp(slope);
-    - ``p_value`` of the permutation test that exchanges the tag's values between whole units, NaN
-      where no test is possible; ``smallest_p_value`` that the design allows; ``exact``;
-    - ``image_left_out_count``, ``image_without_tag_count``, ``unit_without_grain_count``;
-    - ``notes``: what limits the result, why there is no p-value.
+    One row with the columns of `nanoarray.schema_statistics`. ``slope`` is of a unit's mean
+    ln(area) per unit of the tag, every unit counting once; its interval is a cluster bootstrap of
+    whole units within strata with Student's t. The permutation test exchanges the tag's values
+    between whole units; ``p_value`` is NaN where no test is possible, and ``notes`` says why.
 
     Raises
     ------
@@ -89,10 +82,7 @@ def trend_test(
     level = _numeric(cohort.images[tag], tag)
     used, known = cohort.used, np.isfinite(level)
     part, level = cohort.take(used & known), level[used & known]
-    codes = part.tag_codes(held)
-    stratum = (
-        np.unique(codes, axis=0, return_inverse=True)[1].ravel() if held else codes.sum(axis=1)
-    )
+    stratum = _strata(part.tag_codes(held))
     row: dict[str, Any] = {
         "tag": tag,
         "hold": ", ".join(held),
@@ -127,6 +117,13 @@ def trend_test(
         )
     row["notes"] = "; ".join(note for note in (*notes, *units.notes) if note)
     return pd.DataFrame([row])
+
+
+def _strata(codes: IntArray) -> IntArray:
+    """Number the combinations of codes (image, tag) that occur."""
+    if codes.shape[1] == 0:
+        return np.zeros(len(codes), np.intp)
+    return np.unique(codes, axis=0, return_inverse=True)[1].ravel()
 
 
 def _numeric(values: pd.Series, tag: str) -> FloatArray:

@@ -120,14 +120,9 @@ def tile_radon(
     """
     given = {"tile_size_px": tile_size_px, "stride_px": stride_px, "angle_count": angle_count}
     chosen = checked(TilesParameters, {**given, **parameters}, name="parameters")
-    cleaning = checked(
-        PreparedParameters,
-        {
-            **(prepare or PreparedParameters()).model_dump(),
-            "common_pixel_size_nm": common_pixel_size_nm,
-        },
-        name="prepare",
-    )
+    cleaned = (prepare or PreparedParameters()).model_dump()
+    cleaned["common_pixel_size_nm"] = common_pixel_size_nm
+    cleaning = checked(PreparedParameters, cleaned, name="prepare")
     ds = with_shapes(ds)
     common, grid = dataset_grid(ds, tile_size_px, stride_px, chosen, cleaning)
     constants = grid_constants(grid, common, chosen)
@@ -152,11 +147,7 @@ def tile_radon(
         arrays=present(ds, "intensity", "defect"),
         scalars=present(ds, *SCALARS, "lattice_spacing"),
         outputs=outputs,
-        sizes={
-            "tile_y": grid.centres_y.size,
-            "tile_x": grid.centres_x.size,
-            "angle": angle_count,
-        },
+        sizes={"tile_y": grid.centres_y.size, "tile_x": grid.centres_x.size, "angle": angle_count},
     )
     entries = schema.GROUPS["tiles"]
     known = {n: (entries[n].dims, v, entries[n].attrs) for n, v in constants.items()}

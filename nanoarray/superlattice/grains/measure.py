@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nanoarray.errors import InputError
+from nanoarray.statistics.edge_weight import miles_lantuejoul
 from nanoarray.superlattice.grains.cells import boundary_length, cell_edges, grain_adjacency
 
 __all__ = ["measure_grains"]
@@ -76,27 +77,9 @@ def measure_grains(
 
     Returns
     -------
-    One array per column with a row for every label of the map, in ascending order; a grain that has
-    only cells without area has the area 0:
-
-    - ``label``, ``tile_count``, ``area`` [um2], ``area_px`` [px2], and ``equivalent_diameter``
-      [um], the diameter of the disc of this area;
-    - ``perimeter`` [um], see `nanoarray.superlattice.grains.cells.boundary_length`;
-    - ``orientation`` [deg], the circular mean modulo 360 / symmetry, weighted by confidence and
-      area, and ``orientation_spread`` [deg], the circular standard deviation;
-    - ``centroid_y``, ``centroid_x`` [px];
-    - ``touches_edge``: owns a cell of the outermost rows or columns of the mapped field;
-    - ``touches_defect``: a cell of it, or a cell beside it, lost over half of its area to a defect;
-    - ``neighbour_count``: grains that share a cell side with it;
-    - ``mean_intercept`` [um]: mean chord of one horizontal and one vertical test line through every
-      row and column of cells; ``intercept_length`` [um] and ``intercept_count``: the sums from
-      which the mean intercept of whole fields follows, where a chord counts half for either end
-      that is not at the edge of the field (ASTM E112, intercept procedure);
-    - ``planimetric_count``: the share of the grain in a count per area: 1 inside, 1/2 at an edge,
-      1/4 at a corner (ASTM E112, planimetric procedure for rectangles). In general its Euler number
-      less half its runs along the edges plus a quarter for every corner, which is unbiased;
-    - ``edge_weight``: the Miles-Lantuejoul weight, 1 / P(a grain of this bounding box lies inside
-      the field); 0 for grains that touch the edge.
+    One array per column of the group ``grains`` (see `nanoarray.schema`), with a row for every
+    label of the map in ascending order; a grain that has only cells without area has the area 0.
+    Orientations are means modulo 360 / symmetry.
 
     Raises
     ------
@@ -122,18 +105,12 @@ def measure_grains(
     area = np.asarray(cell_area_px, np.float64)[window]
     um = pixel_size_nm / 1000.0
 
-    area_px = _sum(index, count, area)
     columns: dict[str, npt.NDArray[Any]] = {
         "label": labels.astype(np.int32),
-        "area": area_px * um**2,
-        "area_px": area_px,
-        "equivalent_diameter": np.sqrt(4.0 * area_px / np.pi) * um,
         "perimeter": boundary_length(index, count=count) * stride_px * um,
         "tile_count": np.bincount(index.ravel(), minlength=count).astype(np.int32),
     }
-    with np.errstate(invalid="ignore", divide="ignore"):
-        columns["centroid_y"] = _sum(index, count, area * field.y_px[:, None]) / area_px
-        columns["centroid_x"] = _sum(index, count, area * field.x_px[None, :]) / area_px
+    columns |= _areas(index, count, area, field, um=um)
     columns |= _mean_orientation(
         index,
         count,
@@ -213,6 +190,21 @@ def _sum(index: IntArray, count: int, values: FloatArray) -> FloatArray:
     return total.astype(np.float64)  # of nothing, bincount returns integers
 
 
+def _areas(
+    index: IntArray, count: int, area: FloatArray, field: _Field, *, um: float
+) -> dict[str, npt.NDArray[Any]]:
+    """Areas, diameters of the discs of these areas, and centroids."""
+    area_px = _sum(index, count, area)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "area": area_px * um**2,
+            "area_px": area_px,
+            "equivalent_diameter": np.sqrt(4.0 * area_px / np.pi) * um,
+            "centroid_y": _sum(index, count, area * field.y_px[:, None]) / area_px,
+            "centroid_x": _sum(index, count, area * field.x_px[None, :]) / area_px,
+        }
+
+
 def _mean_orientation(
     index: IntArray,
     count: int,
@@ -244,7 +236,12 @@ def _mean_orientation(
 
 
 def _edges(index: IntArray, count: int) -> dict[str, npt.NDArray[Any]]:
-    """Which grains the edge of the mapped field cuts, and what a count makes of them."""
+    """Which grains the edge of the mapped field cuts, and what a count makes of them.
+
+    `planimetric_count` is 1 inside, 1/2 at an edge, 1/4 at a corner (ASTM E112, planimetric
+    procedure for rectangles); in general the Euler number of the grain less half its runs along the
+    edges plus a quarter for every corner, which is unbiased.
+    """
     planimetric, touches = np.ones(count), np.zeros(count, bool)
     height, width = index.shape
     if height == 0 or width == 0:
@@ -259,10 +256,13 @@ def _edges(index: IntArray, count: int) -> dict[str, npt.NDArray[Any]]:
         touches[line] = True
     for corner in (index[0, 0], index[0, -1], index[-1, 0], index[-1, -1]):
         planimetric[corner] += 0.25
-    tall, wide = _extent(index, count, axis=0), _extent(index, count, axis=1)
-    # Positions on the grid at which a grain of this bounding box would not touch the outer cells.
-    inside = np.maximum((height - 1.0 - tall) * (width - 1.0 - wide), 1.0)
-    weight = np.where(touches, 0.0, height * width / inside)
+    weight = miles_lantuejoul(
+        _extent(index, count, axis=0),
+        _extent(index, count, axis=1),
+        field_height=height,
+        field_width=width,
+        touches_edge=touches,
+    )
     return {"touches_edge": touches, "planimetric_count": planimetric, "edge_weight": weight}
 
 
@@ -279,7 +279,11 @@ def _extent(index: IntArray, count: int, *, axis: int) -> IntArray:
 def _intercepts(
     index: IntArray, count: int, area: FloatArray, field: _Field, *, um: float
 ) -> dict[str, npt.NDArray[Any]]:
-    """Chords of one horizontal and one vertical test line through every row and column of cells."""
+    """Chords of one horizontal and one vertical test line through every row and column of cells.
+
+    The mean intercept of whole fields is the ratio of the sums of length and count, where a chord
+    counts half for either end that is at the edge of the field (ASTM E112, intercept procedure).
+    """
     runs, cut = np.zeros(count), np.zeros(count)
     for lines in (index, index.T):
         if lines.size == 0:

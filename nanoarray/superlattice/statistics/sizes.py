@@ -194,19 +194,10 @@ def summarize_grains(
         if tile_size_um is None:
             row["small_grain_count"] = -1
         row |= _sizes(part)
-        row |= _intervals(
-            part,
-            units,
-            row,
-            interval=interval,
-            method=interval_method,
-            resamples=resamples,
-            rng=condition_rng(seed, label),
-        )
-        row["warnings"] = "; ".join(
-            _warnings(part, units, row, edge=edge, min_grains=min_grains, min_units=min_units)
-        )
-        rows.append(row)
+        rng = condition_rng(seed, label)
+        row |= _intervals(part, units, row, interval, interval_method, resamples, rng)
+        limits = _warnings(part, units, row, edge=edge, min_grains=min_grains, min_units=min_units)
+        rows.append({**row, "warnings": "; ".join(limits)})
     frame = pd.DataFrame(rows)
     return frame[[*tags, *(name for name in _column_order() if name in frame)]]
 
@@ -274,7 +265,6 @@ def _intervals(
     part: Cohort,
     units: Units,
     row: dict[str, Any],
-    *,
     interval: float,
     method: IntervalMethod,
     resamples: int,
