@@ -59,6 +59,9 @@ def _v(dims: str, dtype: str, units: str, long_name: str, **more: Any) -> Variab
 
 
 _PROBLEM = _v("image", "str", "1", 'why the image has no result here; "" where it has one')
+_ROW_PROBLEM = _v("crystal", "str", "1", 'why its image has no result here; "" where it has one')
+_IMAGE_INDEX = _v("crystal", "int32", "1", "position of the image along image")
+_LABEL = _v("crystal", "int32", "1", "crystal id within the image")
 _TILE = "image tile_y tile_x"
 
 
@@ -102,6 +105,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
             "image y x", "any", "1", "detector signal, data bar cut, zero padded", fill=0
         ),
         "path": _v("image", "str", "1", "file the image was read from"),
+        "frame": _v("image", "str", "1", 'which image of the file; "" where it holds one'),
         "sha256": _v("image", "str", "1", "SHA-256 of the file"),
         "height": _v("image", "int32", "px", "rows of the image without padding and data bar"),
         "width": _v("image", "int32", "px", "columns of the image without padding"),
@@ -110,6 +114,11 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "pixel_size": _v("image", "float64", "nm", "length of a pixel"),
         "pixel_size_y": _v("image", "float64", "nm", "length of a pixel along y"),
         "pixel_size_source": _v("image", "str", "1", "where the pixel size comes from"),
+        "pixel_size_agreement": _v("image", "str", "1", "whether the sources of the scale agree"),
+        "pixel_size_record": _v("image", "str", "1", "every statement of the scale as JSON"),
+        "stretch_x": _v("image", "float64", "1", "columns of the image per column of the file"),
+        "stretch_y": _v("image", "float64", "1", "rows of the image per row of the file"),
+        "tilt_correction": _v("image", "str", "1", "face whose foreshortening was corrected"),
         "magnification": _v(
             "image", "float64", "1", "recorded magnification, never used for lengths"
         ),
@@ -123,6 +132,8 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "voltage": _v("image", "float64", "kV", "accelerating voltage"),
         "current": _v("image", "float64", "pA", "beam current"),
         "tilt": _v("image", "float64", "deg", "stage tilt"),
+        "tilt_corrected": _v("image", "str", "1", "the microscope corrected the tilt itself: yes"),
+        "scan_rotation": _v("image", "float64", "deg", "rotation of the scan"),
         "working_distance": _v("image", "float64", "mm", "working distance"),
         "dwell": _v("image", "float64", "us", "dwell time per pixel"),
         "acquired": _v("image", "str", "1", "date and time of acquisition, ISO 8601"),
@@ -245,13 +256,17 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "crystal_count": _v("image", "int32", "1", "number of crystals", fill=0),
         "rejected_count": _v("image", "int32", "1", "number of rejected objects", fill=0),
         "rejected_reasons": _v("image", "str", "1", "why each object was rejected, a JSON list"),
+        "source_labels": _v(
+            "image", "str", "1", "id of each object in the label image it comes from, a JSON list"
+        ),
         "polarity": _v("image", "str", "1", "crystals are dark or bright on their background"),
         "crystal_fraction": _v("image", "float32", "1", "share of the image that is crystal"),
         "problem": _PROBLEM,
     },
     "crystals": {
-        "image_index": _v("crystal", "int32", "1", "position of the image along image"),
-        "label": _v("crystal", "int32", "1", "crystal id within the image"),
+        "image_index": _IMAGE_INDEX,
+        "label": _LABEL,
+        "source_label": _v("crystal", "int64", "1", "id in the label image it comes from"),
         "rejected": _v("crystal", "str", "1", 'why the object is no crystal; "" for a crystal'),
         "touches_edge": _v("crystal", "bool", "1", "cut by the edge of the image"),
         "edge_weight": _v("crystal", "float64", "1", "Miles-Lantuejoul weight, 0 at the edge"),
@@ -283,8 +298,11 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "crop_scale": _v("crystal", "float64", "px", "pixels of the image per pixel of the crop"),
         "crop_origin_y": _v("crystal", "float64", "px", "image row of the first crop pixel"),
         "crop_origin_x": _v("crystal", "float64", "px", "image column of the first crop pixel"),
+        "problem": _ROW_PROBLEM,
     },
     "shapes": {
+        "image_index": _IMAGE_INDEX,
+        "label": _LABEL,
         "p": _v("crystal", "float64", "1", "exponent of the shape (equation 1)"),
         "d": _v("crystal", "int32", "1", "number of lobes of the shape (equation 1)"),
         "axis_ratio": _v("crystal", "float64", "1", "axis ratio L of the shape, at least 1"),
@@ -297,11 +315,16 @@ GROUPS: dict[str, dict[str, Variable]] = {
             "crystal", "float64", "1", "axis ratio before refinement, as groups use it"
         ),
         "jaccard_network": _v("crystal", "float64", "1", "overlap before refinement"),
+        "problem": _ROW_PROBLEM,
     },
     "shape_groups": {
+        "image_index": _IMAGE_INDEX,
+        "label": _LABEL,
         "shape_group": _v("crystal", "int32", "1", "shape group, 1 the largest; -1 none"),
     },
     "classes": {
+        "image_index": _IMAGE_INDEX,
+        "label": _LABEL,
         "predicted_group": _v("crystal", "int32", "1", "class by the classifier; -1 none"),
         "confusion": _v("true predicted", "int64", "1", "held-out crystals by class", fill=0),
     },

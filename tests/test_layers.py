@@ -19,6 +19,7 @@ ABOVE_KERNELS = {
     "rows",
     "stages",
     "step_images",
+    "step_tables",
     "steps",
     "summary",
     "weights",

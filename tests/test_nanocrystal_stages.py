@@ -1,6 +1,6 @@
 """The nanocrystal pipeline end to end, on simulated micrographs with their true label images."""
 
-import json
+import importlib
 import shutil
 
 import numpy as np
@@ -203,7 +203,6 @@ def test_empty_fields_single_crystals_and_no_pixel_size(tmp_path):
     classes = na.open(url)["classes"]
     assert any("nothing to classify" in note for note in classes["note"].values)
     assert na.open(url)["crystal_maps"]["rejected_reasons"].values.tolist() == ["[]", "[]"]
-    assert json.loads("[]") == []
 
 
 def test_an_image_without_labels_is_left_out(folder, tmp_path):
@@ -222,3 +221,91 @@ def test_an_image_without_labels_is_left_out(folder, tmp_path):
     )
     assert len(reports[0].failed) == 1
     assert "no label image" in reports[0].failed[0][1]
+
+
+SMALL = {"shapes": {"refine": False}, "crystal_statistics": {"by": [], "resamples": 100}}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Three small micrographs with true labels, and the store after the whole pipeline."""
+    path = tmp_path_factory.mktemp("small")
+    options = {"height_px": 400, "width_px": 400, "crystals_per_image": 25}
+    files = simulate_nanocrystal_archive(path, image_count=3, seed=2, **options)
+    (path / "labels").mkdir()
+    for file in (path / "truth").glob("*.npz"):
+        np.save(path / "labels" / f"{file.stem}.npy", np.load(file)["crystal"])
+    url = str(path / "s.zarr")
+    na.ingest(files, url)
+    run(url, path, **SMALL)
+    return path, files, url
+
+
+@pytest.mark.parametrize(
+    ("stage", "kernel"),
+    [
+        ("crystal_maps", "nanoarray.nanocrystal.stages.segment_one"),
+        ("crystals", "nanoarray.nanocrystal.stages.measure_one"),
+        ("shapes", "nanoarray.nanocrystal.models.place_in_shape_space"),
+    ],
+)
+def test_one_bad_image_does_not_end_a_stage(small, tmp_path, monkeypatch, stage, kernel):
+    """The kernel raises for one image: its rows keep the reason, the others are as they were."""
+    path, files, whole = small
+    url = str(tmp_path / "bad.zarr")
+    na.ingest(files, url)
+    bad = str(na.open(url)["images"]["image"].values[1])
+    crystals = na.open(whole)["crystals"].to_dataset()
+    mask = crystals["crop_mask"].values[np.flatnonzero(crystals["image_index"].values == 1)[0]]
+    module, _, name = kernel.rpartition(".")
+    real = getattr(importlib.import_module(module), name)
+
+    def fails(*args, **options):
+        if stage == "shapes":
+            stop = (args[0][args[1]] == mask).all(axis=(1, 2)).any()
+        else:
+            stop = options.get("image") == bad or options.get("image_index") == 1
+        if stop:
+            raise ZeroDivisionError("broken on purpose")
+        return real(*args, **options)
+
+    monkeypatch.setattr(kernel, fails)
+    reports = {r.stage: r for r in run(url, path, **SMALL)}
+    assert reports[stage].failed == ((bad, "ZeroDivisionError: broken on purpose"),)
+    assert all(not r.failed for name, r in reports.items() if name != stage)
+    if stage == "crystal_maps":
+        assert na.open(url)[stage]["crystal_count"].values[1] == 0
+        return
+    rows, same = (na.table(u, stage).load() for u in (url, whole))
+    own = rows["image_index"].values == 1
+    assert own.any()
+    assert (rows["problem"].values[own] == "failed: ZeroDivisionError: broken on purpose").all()
+    assert (rows["problem"].values[~own] == "").all()
+    np.testing.assert_array_equal(rows["label"], same["label"])
+    assert np.isnan(rows["area" if stage == "crystals" else "p"].values[own]).all()
+    for name in rows.data_vars:
+        np.testing.assert_array_equal(rows[name].values[~own], same[name].values[~own], name)
+    if stage == "crystals":
+        assert (na.table(url, "shape_groups")["shape_group"].values[own] == -1).all()
+    statistics = na.open(url)["crystal_statistics"]
+    assert int(statistics["image_not_measured_count"].values[0]) == (stage == "crystals")
+
+
+def test_foreign_ids_are_kept(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "labels").mkdir()
+    labels = np.zeros((90, 120), np.int32)
+    labels[10:30, 10:30], labels[40:60, 40:60], labels[10:30, 60:80] = 7, 4000, 12
+    labels[70:80, 70:80] = 12  # in two places: rejected
+    pixels = np.where(labels > 0, 60, 200).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.save(tmp_path / "labels" / "a.npy", labels)
+    url = str(tmp_path / "s.zarr")
+    na.ingest(tmp_path, url, pixel_size_nm=0.5)
+    maps = {"labels": str(tmp_path / "labels")}
+    na.run("nanocrystals", url, crystal_maps=maps, crystal_statistics={"by": []}, **QUICK)
+    rows = na.table(url, "crystals")
+    assert rows["label"].values.tolist() == [1, 2, 3]
+    assert rows["source_label"].values.tolist() == [7, 4000, 12]
+    assert rows["rejected"].values.tolist() == ["", "", "one id in several separate places"]

@@ -27,7 +27,7 @@ from nanoarray.nanocrystal.parameters import ClassesParameters
 from nanoarray.nanocrystal.rows import feature_names, group_table, whole_crystals
 
 #: Tags whose values are held back whole in cross-validations, besides images.
-_UNITS = ("sample", "batch")
+UNITS = ("sample", "batch")
 
 
 def train_classes(
@@ -57,7 +57,7 @@ def train_classes(
     chosen = _sample(classes, parameters)
     index = crystals["image_index"].values[chosen]
     units = {"image": index}
-    units |= {n: images[n].values.astype(object)[index] for n in _UNITS if n in images}
+    units |= {n: images[n].values.astype(object)[index] for n in UNITS if n in images}
     common: dict[str, Any] = {
         "source": source,
         "kinds": (parameters.classifier,),

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from nanoarray import schema
+from nanoarray.archive.rows import failure
 from nanoarray.nanocrystal.constants import Constant, constant, texts
 from nanoarray.nanocrystal.groups.columns import DATASETS
 from nanoarray.nanocrystal.groups.fit import GroupFit, fit_groups
@@ -52,6 +53,39 @@ def place_in_shape_space(
     for name, values in found.items():
         rows[name][kept] = values
     return rows
+
+
+def place_images(
+    masks: npt.NDArray[np.bool_],
+    kept: npt.NDArray[np.bool_],
+    image_index: npt.NDArray[np.integer],
+    parameters: ShapesParameters,
+) -> dict[str, npt.NDArray[Any]]:
+    """As `place_in_shape_space`, with a ``problem`` instead of shapes where an image fails.
+
+    All crystals are placed at once. Only where that fails are they placed image by image, to find
+    which are to blame.
+    """
+    problem = np.full(kept.size, "", dtype=object)
+    try:
+        return {**place_in_shape_space(masks, kept, parameters), "problem": problem}
+    except (OSError, MemoryError):
+        raise  # the place or the machine failed, not the crystals
+    except Exception:  # noqa: BLE001 -- one bad image must not lose the table
+        check_shape_weights(parameters)  # if these are to blame, no image is
+    rows = place_in_shape_space(masks, np.zeros_like(kept), parameters)
+    for i in np.unique(image_index).tolist():
+        own = image_index == i
+        try:
+            found = place_in_shape_space(masks, kept & own, parameters)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 -- one bad image must not lose the table
+            problem[own] = failure(error)
+            continue
+        for name, values in found.items():
+            rows[name][own] = values[own]
+    return {**rows, "problem": problem}
 
 
 # --- shape groups -----------------------------------------------------------------------------

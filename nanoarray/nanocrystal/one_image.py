@@ -26,18 +26,27 @@ def segment_one(
     """Crystals and rejected objects of one image (height, width), as `crystal_maps` holds them."""
     if parameters.labels is None:
         found = segment_image(pixels, method=parameters.method, polarity=parameters.polarity)
+        source: list[int] = []
     else:
         foreign = read_labels(Path(parameters.labels), image)
         found = labels_from_foreign(foreign, shape=pixels.shape)
+        source = _ids_in(foreign, np.where(found.rejected > 0, found.rejected, found.crystal))
     return {
         "crystal": found.crystal,
         "rejected_object": found.rejected,
         "crystal_count": np.int32(found.crystal.max(initial=0)),
         "rejected_count": np.int32(len(found.reasons)),
         "rejected_reasons": json.dumps(found.reasons),
+        "source_labels": json.dumps(source) if source else "",
         "polarity": found.polarity,
         "crystal_fraction": np.float32(np.mean(found.crystal > 0)),
     }
+
+
+def _ids_in(foreign: npt.NDArray[Any], objects: npt.NDArray[np.integer]) -> list[int]:
+    """The id that each object 1..n has in the label image it comes from."""
+    numbers, first = np.unique(objects, return_index=True)
+    return [int(i) for i in foreign.ravel()[first[numbers > 0]]]
 
 
 def read_labels(folder: Path, image: str) -> npt.NDArray[Any]:
@@ -77,6 +86,7 @@ def measure_one(
     pixel_size_nm: float,
     crop_size: int,
     image_index: int,
+    source_labels: list[int] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Rows of the table `crystals`, crystals first, then rejected objects.
 
@@ -94,6 +104,8 @@ def measure_one(
         Side of a crop.
     image_index
         Position of the image in the collection.
+    source_labels
+        Id that each object had in the label image of another program; none where there was none.
 
     Raises
     ------
@@ -110,8 +122,11 @@ def measure_one(
             f"the maps hold {count} objects, expected {first_rejected} crystals and "
             f"{len(reasons)} rejected"
         )
+    if source_labels and len(source_labels) != count:
+        raise InputError(f"the maps hold {count} objects but {len(source_labels)} original ids")
     return {
         "image_index": np.full(count, image_index, np.int32),
+        "source_label": np.array(source_labels or [-1] * count, np.int64),
         "rejected": np.array([""] * first_rejected + reasons, dtype=object),
         **rows,
         "crop": crops.pixels,

@@ -12,10 +12,17 @@ from nanoarray.nanocrystal.groups.columns import FEATURES, SHAPE_PARAMETERS
 SCALE_FREE = ("aspect_ratio", "eccentricity", "circularity", "solidity", "extent")
 
 
+def measured_crystals(crystals: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Rows that are crystals, not rejected objects, of images that could be measured."""
+    return np.asarray(
+        (crystals["rejected"].values.astype(object) == "")
+        & (crystals["problem"].values.astype(object) == "")
+    )
+
+
 def whole_crystals(crystals: xr.Dataset) -> npt.NDArray[np.bool_]:
-    """Rows that are crystals, not rejected objects, and that the edge does not cut."""
-    kept = crystals["rejected"].values.astype(object) == ""
-    return np.asarray(kept & ~crystals["touches_edge"].values.astype(bool))
+    """Measured crystals that the edge does not cut."""
+    return measured_crystals(crystals) & ~crystals["touches_edge"].values.astype(bool)
 
 
 def feature_names(crystals: xr.Dataset) -> tuple[str, ...]:

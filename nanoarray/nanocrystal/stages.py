@@ -12,8 +12,8 @@ import xarray as xr
 
 from nanoarray import schema
 from nanoarray.archive.engine import Inputs, Stage
+from nanoarray.archive.rows import measure_rows
 from nanoarray.archive.store import ArrayPlan, GroupPlan, array_plan
-from nanoarray.errors import NanoarrayError
 from nanoarray.nanocrystal import class_models, models
 from nanoarray.nanocrystal.measure.features import OUTLINE_POINTS
 from nanoarray.nanocrystal.one_image import measure_one, segment_one
@@ -25,12 +25,15 @@ from nanoarray.nanocrystal.parameters import (
     ShapeGroupsParameters,
     ShapesParameters,
 )
+from nanoarray.nanocrystal.rows import measured_crystals
 from nanoarray.nanocrystal.summary import crystal_frame, image_frame, known_rows, summarize
 
 #: Images per block of the segmentation.
 BLOCK = 2
 #: Rows per block of the tables of crystals: crops of a block are a few megabytes.
 ROW_BLOCK = 1024
+#: Columns that say which crystal of which image a row is.
+_IDENTITY = ("image_index", "label")
 
 
 # --- crystal_maps -----------------------------------------------------------------------------
@@ -80,33 +83,28 @@ def _measure(
 ) -> dict[str, Any]:
     """Rows ``rows`` of the table: the objects of the images that these rows belong to."""
     counts = _counts(inputs["crystal_maps"])
-    ends = np.cumsum(counts)
-    starts = ends - counts
-    parts = []
-    for i in np.flatnonzero((ends > rows.start) & (starts < rows.stop) & (counts > 0)):
-        columns = _measure_image(inputs, parameters, int(i))
-        kept = slice(max(rows.start - starts[i], 0), min(rows.stop, ends[i]) - starts[i])
-        parts.append({name: values[kept] for name, values in columns.items()})
-    names = [str(name) for name in own.data_vars]
-    return {name: np.concatenate([part[name] for part in parts]) for name in names} if parts else {}
+    return measure_rows(
+        lambda i: _measure_image(inputs, parameters, i),
+        counts,
+        own=own,
+        group="crystals",
+        rows=rows,
+    )
 
 
 def _measure_image(inputs: Inputs, parameters: CrystalsParameters, i: int) -> dict[str, Any]:
     images, maps = inputs["images"], inputs["crystal_maps"]
     height, width = int(images["height"][i]), int(images["width"][i])
-    try:
-        return measure_one(
-            maps["crystal"][i, :height, :width].values,
-            maps["rejected_object"][i, :height, :width].values,
-            json.loads(str(maps["rejected_reasons"][i].values) or "[]"),
-            _pixels(images, i),
-            pixel_size_nm=float(images["pixel_size"][i]),
-            crop_size=parameters.crop_size,
-            image_index=i,
-        )
-    except (ValueError, ArithmeticError, IndexError, KeyError) as error:
-        name = str(images["image"][i].values)
-        raise NanoarrayError(f"image {name!r} cannot be measured: {error}") from error
+    return measure_one(
+        maps["crystal"][i, :height, :width].values,
+        maps["rejected_object"][i, :height, :width].values,
+        json.loads(str(maps["rejected_reasons"][i].values) or "[]"),
+        _pixels(images, i),
+        pixel_size_nm=float(images["pixel_size"][i]),
+        crop_size=parameters.crop_size,
+        image_index=i,
+        source_labels=json.loads(str(maps["source_labels"][i].values) or "[]"),
+    )
 
 
 def _counts(maps: xr.Dataset) -> np.ndarray:
@@ -129,9 +127,14 @@ def _place(
     inputs: Inputs, parameters: ShapesParameters, own: xr.Dataset, rows: slice
 ) -> dict[str, Any]:
     del own
-    crystals = inputs["crystals"]
-    kept = crystals["rejected"][rows].values.astype(object) == ""
-    return models.place_in_shape_space(crystals["crop_mask"][rows].values, kept, parameters)
+    crystals = inputs["crystals"].isel(crystal=rows)
+    found = models.place_images(
+        crystals["crop_mask"].values,
+        measured_crystals(crystals),
+        crystals["image_index"].values,
+        parameters,
+    )
+    return {**_identity(crystals), **found}
 
 
 # --- shape_groups -----------------------------------------------------------------------------
@@ -152,7 +155,8 @@ def _group(
 ) -> dict[str, Any]:
     crystals = inputs["crystals"].isel(crystal=rows)
     shapes = inputs["shapes"].isel(crystal=rows) if "shapes" in inputs else None
-    return {"shape_group": models.give_groups(own, crystals, shapes, parameters)}
+    groups = models.give_groups(own, crystals, shapes, parameters)
+    return {**_identity(crystals), "shape_group": groups}
 
 
 # --- classes ----------------------------------------------------------------------------------
@@ -175,7 +179,8 @@ def _classify(
     del parameters
     crystals = inputs["crystals"].isel(crystal=rows)
     shapes = inputs["shapes"].isel(crystal=rows)
-    return {"predicted_group": class_models.give_classes(own, crystals, shapes)}
+    classes = class_models.give_classes(own, crystals, shapes)
+    return {**_identity(crystals), "predicted_group": classes}
 
 
 # --- crystal_statistics -----------------------------------------------------------------------
@@ -222,8 +227,13 @@ def _plan_rows(
     group: str, names: list[str], crystals: xr.Dataset, constants: Mapping[str, Any]
 ) -> GroupPlan:
     count = crystals.sizes["crystal"]
-    arrays = _row_arrays(group, names, {"crystal": count})
+    arrays = _row_arrays(group, [*_IDENTITY, *names], {"crystal": count})
     return GroupPlan(arrays, "crystal", count, ROW_BLOCK, constants)
+
+
+def _identity(crystals: xr.Dataset) -> dict[str, np.ndarray]:
+    """Which crystal a row is: what joins a table with the tags of its images."""
+    return {name: crystals[name].values for name in _IDENTITY}
 
 
 def _pixels(images: xr.Dataset, i: int) -> np.ndarray:
@@ -237,7 +247,7 @@ STAGES: tuple[Stage, ...] = (
         "crystal_maps",
         ("images",),
         CrystalMapsParameters,
-        1,
+        2,
         "image",
         _plan_maps,
         _segment,
@@ -247,7 +257,7 @@ STAGES: tuple[Stage, ...] = (
         "crystals",
         ("images", "crystal_maps"),
         CrystalsParameters,
-        1,
+        2,
         "row",
         _plan_crystals,
         _measure,
@@ -257,7 +267,7 @@ STAGES: tuple[Stage, ...] = (
         "shapes",
         ("crystals",),
         ShapesParameters,
-        1,
+        2,
         "row",
         _plan_shapes,
         _place,
@@ -267,7 +277,7 @@ STAGES: tuple[Stage, ...] = (
         "shape_groups",
         _shape_inputs,
         ShapeGroupsParameters,
-        1,
+        2,
         "row",
         _plan_groups,
         _group,
@@ -277,7 +287,7 @@ STAGES: tuple[Stage, ...] = (
         "classes",
         ("images", "crystals", "shapes", "shape_groups"),
         ClassesParameters,
-        1,
+        2,
         "row",
         _plan_classes,
         _classify,
@@ -287,7 +297,7 @@ STAGES: tuple[Stage, ...] = (
         "crystal_statistics",
         ("images", "crystal_maps", "crystals", "shape_groups"),
         CrystalStatisticsParameters,
-        1,
+        2,
         "whole",
         _plan_statistics,
         _no_blocks,

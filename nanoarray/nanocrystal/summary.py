@@ -31,12 +31,15 @@ from nanoarray.nanocrystal.compare.reproducibility import (
 from nanoarray.nanocrystal.compare.summary import (
     SUMMARY_COLUMNS,
     count_rejections,
-    summarize_crystals,
 )
+from nanoarray.nanocrystal.compare.summary import summarize_crystals as summarize_sizes
 from nanoarray.nanocrystal.parameters import CrystalStatisticsParameters
 
 #: Columns of the table of crystals that the statistics need.
-_COLUMNS = ("image_index", "label", "rejected", "touches_edge", "edge_weight", *DEFAULT_FEATURES)
+_COLUMNS = (
+    *("image_index", "label", "rejected", "problem", "touches_edge", "edge_weight"),
+    *DEFAULT_FEATURES,
+)
 _REJECTION_COLUMNS = {
     "condition": ("1", "name of the condition"),
     "reason": ("1", "why objects are no crystals"),
@@ -44,34 +47,25 @@ _REJECTION_COLUMNS = {
 }
 
 
-def crystal_frame(crystals: xr.Dataset, groups: xr.Dataset | None) -> pd.DataFrame:
-    """The columns that statistics need, with the shape groups where they are known."""
+def crystal_frame(crystals: xr.Dataset, groups: xr.Dataset) -> pd.DataFrame:
+    """The columns that statistics need, with the shape groups where ``groups`` has them."""
     columns: dict[str, Any] = {name: crystals[name].values for name in _COLUMNS}
-    columns["rejected"] = columns["rejected"].astype(object)
-    if groups is not None:
+    columns |= {name: columns[name].astype(object) for name in ("rejected", "problem")}
+    if "shape_group" in groups:
         columns["shape_group"] = groups["shape_group"].values
     return pd.DataFrame(columns)
 
 
-def summarize_crystal_tables(
-    crystals: xr.Dataset,
-    images: xr.Dataset,
-    groups: xr.Dataset | None = None,
-    maps: xr.Dataset | None = None,
-    **parameters: Any,
-) -> xr.Dataset:
+def summarize_crystals(crystals: xr.Dataset, images: xr.Dataset, **parameters: Any) -> xr.Dataset:
     """Sizes and groups of crystals by condition, with intervals, comparisons and precision.
 
     Parameters
     ----------
     crystals
-        Along ``crystal``: the group `crystals`.
+        Along ``crystal``: as from `measure_crystals`, or `nanoarray.table` gives them; with
+        ``shape_group`` merged, composition is compared too.
     images
         Along ``image`` with the tags; images without crystals count too.
-    groups
-        Along ``crystal``: `shape_group`, for composition.
-    maps
-        The group `crystal_maps`: images with a `problem` there do not count as empty.
     **parameters
         Fields of `CrystalStatisticsParameters`, such as ``by=("synthesis_method",)``.
 
@@ -80,13 +74,17 @@ def summarize_crystal_tables(
     xr.Dataset
         One row per ``condition``; further tables along ``pair``, ``distance``, ``composition``,
         ``batch``, ``precision``, ``subsample`` and ``rejection``, whose variables begin so.
+
+    Raises
+    ------
+    InputError
+        Where a tag does not exist or a parameter is out of range.
     """
     chosen = checked(CrystalStatisticsParameters, parameters, name="parameters")
-    frame = crystal_frame(crystals, groups)
-    return summarize(frame, image_frame(images, maps), chosen)
+    return summarize(crystal_frame(crystals, crystals), image_frame(images), chosen)
 
 
-def image_frame(images: xr.Dataset, maps: xr.Dataset | None) -> pd.DataFrame:
+def image_frame(images: xr.Dataset, maps: xr.Dataset | None = None) -> pd.DataFrame:
     """Images as rows with their tags, and ``usable``: segmented without a problem."""
     frame = pd.DataFrame(image_columns(images))
     frame["usable"] = frame["ok"].to_numpy().astype(bool) if "ok" in frame else True
@@ -113,7 +111,7 @@ def summarize(
         "resamples": parameters.resamples,
     }
     with_interval = {**resampled, "interval": parameters.interval}
-    condition = summarize_crystals(crystals, images, **with_interval)
+    condition = summarize_sizes(crystals, images, **with_interval)
     tables = {"condition": (condition, SUMMARY_COLUMNS)}
     if len(condition) > 1:
         tables["pair"] = (

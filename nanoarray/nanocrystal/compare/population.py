@@ -18,6 +18,7 @@ from nanoarray.errors import InputError
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import (
     NO_PIXEL_SIZE,
+    NOT_MEASURED,
     NOT_OK,
     NOT_USABLE,
     ResampleUnit,
@@ -161,7 +162,8 @@ def build_population(
     ----------
     crystals
         One row per object: `image` or `image_index`, the column `size` [nm], where known
-        `rejected` ("" a crystal), `shape_group` (from 1), `touches_edge` and `edge_weight`.
+        `rejected` ("" a crystal), `shape_group` (from 1), `touches_edge`, `edge_weight` and
+        `problem` (why the image could not be measured).
     images
         One row per image, also of those without crystals: `image` (column or index), the tags,
         and where known `ok`, `usable`, `pixel_size` [nm].
@@ -190,6 +192,8 @@ def build_population(
     table["has_scale"] = table["left_out"] != NO_PIXEL_SIZE
     table.loc[table["left_out"] == NO_PIXEL_SIZE, "left_out"] = ""
     row = image_of_row(crystals, images, table, what="crystals")
+    failed = np.unique(row[_texts(crystals, "problem") != ""])
+    table.loc[failed[(table["left_out"].iloc[failed] == "").to_numpy()], "left_out"] = NOT_MEASURED
     needed = [size, *(["edge_weight"] if edge == "weight" else [])]
     for name in [*needed, *(["touches_edge"] if edge != "include" else [])]:
         if name not in crystals:
@@ -273,6 +277,7 @@ def image_counts(part: Population, units: Units) -> dict[str, Any]:
         "image_empty_count": int((used & ~has).sum()),
         "image_not_ok_count": int((left_out == NOT_OK).sum()),
         "image_not_usable_count": int((left_out == NOT_USABLE).sum()),
+        "image_not_measured_count": int((left_out == NOT_MEASURED).sum()),
         "image_no_pixel_size_count": int((used & ~part.scaled).sum()),
         "sample_count": len(np.unique(sample[sample != ""])),
         "resample_unit": units.kind,

@@ -20,7 +20,14 @@ from nanoarray.nanocrystal.compare.population import (
 )
 from nanoarray.nanocrystal.compare.sizes import SIZE_STATISTICS, size_intervals, size_values
 from nanoarray.statistics.cohort import EdgeRule
-from nanoarray.statistics.image_table import NO_PIXEL_SIZE, NOT_OK, NOT_USABLE, ResampleUnit, Units
+from nanoarray.statistics.image_table import (
+    NO_PIXEL_SIZE,
+    NOT_MEASURED,
+    NOT_OK,
+    NOT_USABLE,
+    ResampleUnit,
+    Units,
+)
 from nanoarray.statistics.resampling import IntervalMethod, check_resampling, condition_rng
 
 __all__ = ["SUMMARY_COLUMNS", "count_rejections", "summarize_crystals"]
@@ -42,6 +49,7 @@ SUMMARY_COLUMNS: Final[dict[str, tuple[str, str]]] = {
     "image_empty_count": ("1", "images that count and have no crystal"),
     "image_not_ok_count": ("1", "images left out: not readable"),
     "image_not_usable_count": ("1", "images left out: not usable"),
+    "image_not_measured_count": ("1", "images left out: measuring their crystals failed"),
     "image_no_pixel_size_count": ("1", "images that count, but not for sizes: no pixel size"),
     "sample_count": ("1", "known samples among the images that count"),
     "resample_unit": ("1", "what the intervals resample"),
@@ -219,6 +227,7 @@ def _warnings(
     reasons = {
         NOT_OK: row["image_not_ok_count"],
         NOT_USABLE: row["image_not_usable_count"],
+        NOT_MEASURED: row["image_not_measured_count"],
     }
     out = [f"images left out: {n} {reason}" for reason, n in reasons.items() if n]
     if n := row["image_no_pixel_size_count"]:

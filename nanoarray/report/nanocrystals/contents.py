@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,6 @@ import pandas as pd
 import xarray as xr
 
 from nanoarray.archive import store
-from nanoarray.errors import InputError
 from nanoarray.nanocrystal.compare.summary import SUMMARY_COLUMNS
 from nanoarray.nanocrystal.groups.columns import FEATURES, SHAPE_PARAMETERS
 
@@ -65,8 +64,8 @@ class CrystalContents:
 
     @property
     def accepted(self) -> pd.Series:
-        """Rows that are crystals, not rejected objects."""
-        return self.rows["rejected"] == ""
+        """Rows that are crystals, not rejected objects, of images that could be measured."""
+        return (self.rows["rejected"] == "") & (self.rows["problem"] == "")
 
     @property
     def whole(self) -> pd.Series:
@@ -207,10 +206,3 @@ def numbers_of(ds: xr.Dataset, name: str) -> np.ndarray:
     if name not in ds:
         return np.zeros(0)
     return np.asarray(ds[name].values, dtype=np.float64)
-
-
-def check_columns(rows: pd.DataFrame, names: Sequence[str]) -> None:
-    """InputError unless a table has these columns."""
-    for name in names:
-        if name not in rows:
-            raise InputError(f"the table of crystals has no column {name!r}")
