@@ -5,7 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import platform
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,13 +58,61 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def software(
-    names: Iterable[str] = ("numpy", "scipy", "scikit-image", "xarray", "zarr", "dask"),
-) -> dict[str, str]:
-    """Versions of nanoarray and of the packages that shape its results."""
-    from importlib.metadata import version
+#: Packages that shape results, numerically or by how files are read.
+_SHAPING = (
+    "numpy scipy pandas xarray zarr dask numba scikit-image scikit-learn tifffile imagecodecs "
+    "pillow torch optuna"
+).split()
 
-    return {"nanoarray": nanoarray.__version__, **{name: version(name) for name in names}}
+
+@lru_cache(maxsize=1)
+def software() -> dict[str, str]:
+    """Versions of Python, of nanoarray and its source, and of the packages that shape results.
+
+    ``revision`` is the commit of the source that runs, with "+changes" where it was edited; "" for
+    an installed release.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"nanoarray": nanoarray.__version__, "revision": code_revision()}
+    for name in _SHAPING:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {**found, "python": platform.python_version(), "machine": platform.machine()}
+
+
+def code_revision() -> str:
+    """Commit of the source of this package; "" where that is not known."""
+    package = Path(nanoarray.__file__).parent
+    if (package.parent / ".git").exists():
+        git = ("git", "-C", str(package.parent))
+        try:
+            head = subprocess.run(
+                [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=20, check=True
+            )
+            edited = subprocess.run(
+                [*git, "status", "--porcelain", "--", "nanoarray", "pipelines"],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return head.stdout.strip() + ("+changes" if edited.stdout.strip() else "")
+    return _installed_commit()
+
+
+def _installed_commit() -> str:
+    """The commit that pip installed from (PEP 610)."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        text = distribution("nanoarray").read_text("direct_url.json")
+    except PackageNotFoundError:
+        return ""
+    found = json.loads(text) if text else {}
+    return str(found.get("vcs_info", {}).get("commit_id", ""))
 
 
 def _plain(value: Any) -> Any:

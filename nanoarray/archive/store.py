@@ -20,6 +20,7 @@ from zarr.codecs import ZstdCodec
 from zarr.errors import GroupNotFoundError, ZarrUserWarning
 
 from nanoarray import schema
+from nanoarray.archive.guard import check_safe
 from nanoarray.errors import InputError, NanoarrayError
 
 BLOCK_KEY = "block_key"
@@ -163,6 +164,7 @@ def check_store(url: str) -> None:
             f"{url} has store format {found}, this version reads {schema.FORMAT_VERSION}: "
             "use a matching version of nanoarray"
         )
+    check_safe(url)
 
 
 def create_store(url: str) -> None:

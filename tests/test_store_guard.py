@@ -1,0 +1,141 @@
+"""A store from a stranger: what it declares is checked before anything acts on it."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+from test_tables import make_store
+
+import nanoarray as na
+from nanoarray.archive.guard import check_safe
+from nanoarray.errors import InputError
+
+
+@pytest.fixture
+def url(tmp_path):
+    return make_store(tmp_path / "s.zarr")[0]
+
+
+def change(url, array, **entries):
+    path = os.path.join(url, array, "zarr.json")
+    with open(path) as file:
+        content = json.load(file)
+    with open(path, "w") as file:
+        json.dump(content | entries, file)
+
+
+def refused(url, match):
+    for door in (
+        na.open,
+        na.status,
+        lambda u: na.table(u, "grains"),
+        lambda u: na.run("superlattice", u),
+    ):
+        with pytest.raises(InputError, match=match):
+            door(url)
+
+
+def regular(*shape):
+    return {"name": "regular", "configuration": {"chunk_shape": list(shape)}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "match"),
+    [
+        ({"shape": [10**15], "chunk_grid": regular(1)}, "chunks along a dimension"),
+        ({"shape": [10**15], "chunk_grid": regular(10**15)}, "chunks of 8e"),
+        ({"shape": [2**33], "chunk_grid": regular(2**20)}, "8589934592 rows"),
+        ({"shape": [-1]}, "shape"),
+        ({"shape": [True]}, "shape"),
+        ({"shape": [15] * 40, "chunk_grid": regular(*[15] * 40)}, "shape"),
+        ({"shape": "many"}, "shape"),
+        ({"chunk_grid": regular(0)}, "chunks"),
+        ({"chunk_grid": "none"}, "chunks"),
+        ({"codecs": [{"name": "pickle"}]}, "codec 'pickle'"),
+        ({"codecs": [{"name": "numcodecs.pickle", "configuration": {}}]}, "codec 'numcodecs"),
+        ({"codecs": [{"name": "bytes"}, {"name": "evil", "configuration": {}}]}, "codec 'evil'"),
+        (
+            {
+                "codecs": [
+                    {
+                        "name": "sharding_indexed",
+                        "configuration": {"chunk_shape": [5], "codecs": [{"name": "pickle"}]},
+                    }
+                ]
+            },
+            "codec 'pickle'",
+        ),
+        ({"data_type": "object"}, "values of type 'object'"),
+        ({"data_type": {"name": "struct"}}, "values of type"),
+        ({"zarr_format": 2}, "Zarr format 2"),
+    ],
+)
+def test_arrays_that_nanoarray_would_not_write(url, entries, match):
+    change(url, "grains/area", **entries)
+    refused(url, match)
+
+
+def test_a_coordinate_that_would_fill_the_memory(url):
+    change(url, "images/image", shape=[10**9], chunk_grid=regular(10**6))
+    refused(url, "a coordinate of 1000000000 values")
+
+
+def test_metadata_that_leads_out_or_is_none(url):
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+    inline = {"kind": "inline", "must_understand": False, "metadata": {"../../outside": group}}
+    change(url, ".", consolidated_metadata=inline)
+    refused(url, "store")  # zarr itself may find that this is none
+    with pytest.raises(InputError, match="leads out of the store"):
+        check_safe(url)
+
+
+@pytest.mark.parametrize("content", ["[1]", "[" * 100_000, "{", '"text"'])
+def test_metadata_that_is_no_object(url, content):
+    with open(os.path.join(url, "grains", "area", "zarr.json"), "w") as file:
+        file.write(content)
+    refused(url, "metadata that is")
+
+
+def test_links_lead_nowhere(url, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    chunk = os.path.join(url, "grains", "area", "c", "0")
+    os.remove(chunk)
+    os.symlink(secret, chunk)
+    refused(url, "'grains/area/c/0' in it is a link")
+
+
+def test_linked_folders_are_not_written_through(url, tmp_path):
+    outside = tmp_path / "outside"
+    shutil.move(os.path.join(url, "grains"), outside)
+    os.symlink(outside, os.path.join(url, "grains"))
+    before = sorted(p.name for p in outside.rglob("*"))
+    refused(url, "'grains' in it is a link")
+    assert sorted(p.name for p in outside.rglob("*")) == before
+
+
+def test_a_pipe_would_be_read_for_ever(url):
+    os.mkfifo(os.path.join(url, "grains", "pipe"))
+    refused(url, "neither a file nor a folder")
+
+
+def test_zarr_2_can_unpickle_and_is_refused(tmp_path, url):
+    """An array of objects in Zarr 2 is unpickled when it is read."""
+    old = str(tmp_path / "old.zarr")
+    root = zarr.open_group(old, mode="w", zarr_format=2)
+    root.attrs["nanoarray_format"] = 1
+    with pytest.raises(InputError, match="format 2"):
+        na.open(old)
+    inside = zarr.open_group(os.path.join(url, "grains", "inside"), mode="w", zarr_format=2)
+    inside.create_array("x", shape=(2,), dtype="f8")
+    refused(url, "metadata of Zarr format 2")
+
+
+def test_what_nanoarray_writes_is_opened(url):
+    assert na.open(url)["grains"]["area"].shape == (15,)
+    assert np.isfinite(na.table(url, "grains")["area"]).all()
+    os.symlink(url, url + ".link")
+    assert na.table(url + ".link", "grains").sizes["grain"] == 15  # the store itself may be linked
