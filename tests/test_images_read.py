@@ -14,14 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoarray.errors import ImageError, InputError
-from nanoarray.images.fei import parse_fei
-from nanoarray.images.read import (
-    find_micrographs,
-    is_micrograph_path,
-    quiet_tifffile,
-    read_bytes,
-    read_micrograph,
-)
+from nanoarray.images.finding import find_micrographs, is_micrograph_path
+from nanoarray.images.read import quiet_tifffile, read_micrograph, read_micrographs
+from nanoarray.images.scale import settle
+from nanoarray.images.source import read_bytes
+from nanoarray.images.vendors.fei import parse_fei
 
 FEI_TEXT = """[User]\r
 Date=03/14/2022\r
@@ -94,7 +91,7 @@ def test_fei_metadata_and_data_bar(tmp_path, noise):
     assert read.metadata["detector"] == "TLD"
     assert read.metadata["instrument"] == "Helios NanoLab 660"
     assert read.metadata["acquired"] == "2022-03-05T11:52:46"
-    assert json.loads(read.raw_metadata)["EBeam"]["HFW"] == 2.5e-07
+    assert json.loads(read.raw_metadata)["FEI"]["EBeam"]["HFW"] == "2.5e-07"
 
 
 def test_keeping_the_data_bar(tmp_path, noise):
@@ -194,12 +191,20 @@ def test_not_finite_pixels_are_replaced_and_reported(tmp_path, noise):
         read_micrograph(tmp_path / "b.tif")
 
 
-def test_stacks_are_refused_and_previews_are_not(tmp_path, noise):
-    tifffile.imwrite(tmp_path / "stack.tif", np.stack([noise] * 3), photometric="minisblack")
-    tifffile.imwrite(tmp_path / "imagej.tif", np.stack([noise] * 3), imagej=True)
+def test_every_image_of_a_stack_is_one_and_previews_are_none(tmp_path, noise):
+    planes = np.stack([noise, noise // 2, 255 - noise])
+    tifffile.imwrite(tmp_path / "stack.tif", planes, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "imagej.tif", planes, imagej=True)
     for name in ("stack.tif", "imagej.tif"):
-        with pytest.raises(ImageError, match="3 frames"):
+        with pytest.raises(ImageError, match="holds 3 images"):
             read_micrograph(tmp_path / name)
+        with pytest.raises(ImageError, match="none of them is '4'"):
+            read_micrograph(tmp_path / name, frame="4")
+        read = list(read_micrographs(tmp_path / name))
+        assert [r.frame for r in read] == ["1", "2", "3"]
+        for one, plane in zip(read, planes, strict=True):
+            np.testing.assert_array_equal(one.pixels, plane)
+        np.testing.assert_array_equal(read_micrograph(tmp_path / name, frame="3").pixels, planes[2])
     with tifffile.TiffWriter(tmp_path / "preview.tif") as tif:
         tif.write(np.zeros((80, 100, 3), np.uint8), photometric="rgb")
         tif.write(noise.astype(np.uint16) * 9)
@@ -211,11 +216,11 @@ def test_stacks_are_refused_and_previews_are_not(tmp_path, noise):
     ("content", "reason"),
     [
         (b"", "0 bytes"),
-        (b"I", "not a TIFF"),
-        (b"this is a text file\n" * 50, "not a TIFF"),
-        (b"II*\0", "cannot be read|no image"),
-        (b"II*\0\x08\0\0\0", "cannot be read|no image"),
-        (b"MM\0*\xff\xff\xff\xff" + b"\0" * 40, "cannot be read|no image"),
+        (b"I", "no known format"),
+        (b"this is a text file\n" * 50, "no known format"),
+        (b"II*\0", "truncated"),
+        (b"II*\0\x08\0\0\0", "truncated"),
+        (b"MM\0*\xff\xff\xff\xff" + b"\0" * 40, "truncated"),
     ],
 )
 def test_files_that_are_no_images(tmp_path, content, reason):
@@ -348,38 +353,42 @@ class TestFei:
     def test_dict_and_text_agree(self):
         text = parse_fei(FEI_TEXT)
         assert parse_fei(FEI_TEXT.replace("\r\n", "\r")).metadata == text.metadata
-        assert parse_fei(text.sections).metadata == text.metadata
-        assert parse_fei(FEI_TEXT.encode()).pixel_size_nm == text.pixel_size_nm
+        assert parse_fei(text.raw["FEI"]).metadata == text.metadata
+        assert parse_fei(FEI_TEXT.encode()) == text
+        assert parse_fei(FEI_TEXT.encode("utf-16")) == text
 
     @pytest.mark.parametrize(
         "header", ["", "no sections", {}, {"EBeam": "text"}, b"\xff\xfe\x00", "[Scan]\nPixelWidth"]
     )
     def test_nothing_known(self, header):
         fields = parse_fei(header)
-        assert math.isnan(fields.pixel_size_nm)
+        assert fields.readings == ()
         assert fields.metadata == {}
 
     @pytest.mark.parametrize("value", ["", "abc", "0", "-1e-9", "inf", "nan", "1e5", "1e999"])
     def test_bad_pixel_width_falls_back_to_the_field_of_view(self, value):
         text = FEI_TEXT.replace("PixelWidth=2.5e-09", f"PixelWidth={value}")
-        assert parse_fei(text).pixel_size_nm == pytest.approx(2.5)
-        assert math.isnan(parse_fei(text.replace("HFW=2.5e-07", "HFW=")).pixel_size_nm)
+        (only,) = parse_fei(text).readings
+        assert (only.kind, only.size_nm) == ("field width", pytest.approx(2.5))
+        assert parse_fei(text.replace("HFW=2.5e-07", "HFW=")).readings == ()
 
     def test_other_beam_and_no_scan(self):
         text = (
             "[Beam]\nBeam=IRBeam\nScan=\n[IRBeam]\nHFW=0.2\nVFW=0.1\n"
             "[EBeam]\nHFW=1e-6\n[Image]\nResolutionX=1000\nResolutionY=500\n"
         )
-        fields = parse_fei(text)
-        assert fields.pixel_size_nm == pytest.approx(200_000)
-        assert fields.pixel_size_y_nm == pytest.approx(200_000)
+        (found,) = parse_fei(text).readings
+        assert (found.size_nm, found.y_nm) == pytest.approx((200_000, 200_000))
         # Without its own section, no other column's field of view is taken for it.
-        assert math.isnan(parse_fei(text.replace("[IRBeam]", "[Other]")).pixel_size_nm)
+        assert parse_fei(text.replace("[IRBeam]", "[Other]")).readings == ()
 
     def test_contradiction_is_reported(self):
-        fields = parse_fei(FEI_TEXT.replace("PixelWidth=2.5e-09", "PixelWidth=5e-09"))
-        assert fields.pixel_size_nm == pytest.approx(5)
-        assert "contradicts" in fields.warnings[0]
+        record = settle(
+            parse_fei(FEI_TEXT.replace("PixelWidth=2.5e-09", "PixelWidth=5e-09")).readings
+        )
+        assert record.size_nm == pytest.approx(5)
+        assert record.agreement == "differ"
+        assert "FEI tag 5 nm (used)" in record.warnings[0]
 
     @pytest.mark.parametrize(
         ("date", "time", "iso"),

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from nanoarray import schema
 from nanoarray.errors import InputError
+from nanoarray.images.header import Header
 from nanoarray.images.pattern import RESERVED, TAGS_OF_SCHEMA
-from nanoarray.images.read import Micrograph
 from nanoarray.images.tags import (
     merge_tags,
     parse_pattern,
     pattern_units,
     read_tags_csv,
-    tags_of_micrograph,
+    tags_of_header,
 )
 from nanoarray.images.units import convert, split_unit
 
@@ -316,31 +316,43 @@ class TestMerge:
             merge_tags(["1", "2"], paths=["x/a.tif", "y/a.tif"], table=frame)
 
     def test_tags_of_a_file(self):
-        pixels = np.zeros((4, 4), np.uint8)
-        tags = tags_of_micrograph(
-            Micrograph(
-                pixels,
-                8,
-                pixel_size_nm=2.5,
-                pixel_size_y_nm=2.4,
-                metadata={
-                    "voltage_kV": 5.0,
-                    "tilt_deg": 52.0,
-                    "detector": "TLD",
-                    "data_bar_px": 59.0,
-                    "magnification": 5e4,
-                },
-            )
-        )
-        assert tags == {
+        known = {
+            "voltage_kV": 5.0,
+            "tilt_deg": 52.0,
+            "detector": "TLD",
+            "data_bar_px": 59.0,
+            "magnification": 5e4,
+        }
+        assert tags_of_header(Header(metadata=known)) == {
             "voltage": 5.0,
             "tilt": 52.0,
             "detector": "TLD",
-            "pixel_size": 2.5,
-            "pixel_size_y": 2.4,
             "magnification": 5e4,
         }
-        assert tags_of_micrograph(Micrograph(pixels, 8)) == {}
+        assert tags_of_header(Header()) == {}
+
+    def test_a_row_that_names_a_file_is_for_all_its_images(self, table):
+        frame, _ = table("image,sample\nx/stack.tif,S\n")
+        merged = merge_tags(
+            ["stack#1", "stack#2", "other"],
+            paths=["x/stack.tif", "x/stack.tif", "x/other.tif"],
+            table=frame,
+        )
+        assert [tags.get("sample") for tags in merged.tags] == ["S", "S", None]
+        assert merged.unknown_images == []
+
+    def test_sizes_that_a_person_states_are_kept_apart(self, table):
+        frame, _ = table("image,pixel_size_um,pixel_size_y_nm\na,0.002,2.5\n")
+        merged = merge_tags(
+            ["a", "b"],
+            paths=["a_3nm.tif", "b_4nm.tif"],
+            table=frame,
+            pattern="{s}_{pixel_size:g}nm",
+        )
+        assert merged.said[0]["tags table"] == pytest.approx((2.0, 2.5))
+        assert merged.said[0]["file name"][0] == pytest.approx(3.0)
+        assert list(merged.said[1]) == ["file name"]
+        assert merged.disagreements == []
 
 
 def test_a_thousand_or_a_decimal_comma_is_refused(tmp_path):

@@ -48,6 +48,8 @@ def to_grey(samples: NDArray[Any], warnings: list[str]) -> NDArray[Any]:
         return samples
     if samples.shape[2] == 1:
         return samples[..., 0]
+    if all(np.array_equal(samples[..., 0], samples[..., c]) for c in range(1, samples.shape[2])):
+        return samples[..., 0]
     full = float(np.iinfo(samples.dtype).max) if samples.dtype.kind in "ui" else 1.0
     highest, lowest = samples.max(axis=2), samples.min(axis=2)
     coloured = float(np.mean((highest - lowest) > COLOUR_TOLERANCE * full))
@@ -57,9 +59,15 @@ def to_grey(samples: NDArray[Any], warnings: list[str]) -> NDArray[Any]:
         )
     if coloured > 0:
         warnings.append(f"{coloured:.2%} of the pixels are coloured (labels?); read as grey")
-    if np.array_equal(highest, lowest):
-        return samples[..., 0]
     return np.rint(samples.mean(axis=2)).astype(samples.dtype)
+
+
+def supported_dtype(dtype: str) -> str:
+    """The type that `to_supported_dtype` gives samples of ``dtype``."""
+    kind = np.dtype(dtype)
+    if kind == np.bool_:
+        return "uint8"
+    return kind.name if kind.kind == "u" and kind.itemsize <= 2 else "float32"
 
 
 def to_supported_dtype(

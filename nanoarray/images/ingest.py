@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.engine import Progress
-from nanoarray.archive.executor import Executor, open_executor, run_tasks
-from nanoarray.archive.store import GroupPlan, array_plan
-from nanoarray.errors import InputError, NanoarrayError
-from nanoarray.images.read import decode_micrograph, quiet_tifffile, read_bytes
+from nanoarray.archive.executor import open_executor
+from nanoarray.archive.store import GroupPlan
+from nanoarray.errors import InputError
+from nanoarray.images.geometry import TILTED, Stretch
+from nanoarray.images.ingest_write import (
+    KERNEL_VERSION,
+    Placed,
+    plan_images,
+    progress_report,
+    trim,
+    write_columns,
+    write_pixels,
+)
+from nanoarray.images.row_scales import ScaleOptions
 from nanoarray.images.rows import (
-    GivenSize,
     check_tags,
     existing_rows,
     known_content,
     retagged,
+    settled_news,
     sort_out,
     tag_columns,
 )
-from nanoarray.images.scan import ScannedImage, image_ids, other_files, scan
+from nanoarray.images.scan import image_ids, other_files, scan
 from nanoarray.images.tags import merge_tags, read_tags_csv, settle_copies
 from nanoarray.images.units import check_possible
-
-KERNEL_VERSION = 1
-#: Images per block: large enough that a task is not overhead, small enough to share a few images.
-BLOCK = 2
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ def ingest(
     tags: str | os.PathLike[str] | None = None,
     pattern: str | None = None,
     pixel_size_nm: float | None = None,
+    tilt_correction: str | None = None,
+    square_pixels: bool | None = None,
+    scale_bar: str = "",
     workers: int | None = None,
     scheduler: str | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -114,6 +119,17 @@ def ingest(
         How file names carry tags: ``"{sample}_{temperature:g}degC_{n:d}"``.
     pixel_size_nm
         Pixel size of every image of this call; goes before what the files say.
+    tilt_correction
+        Undo the foreshortening by the stage tilt: of a flat ``"surface"``, or of a
+        ``"cross-section"`` at a right angle to it; ``"none"`` for neither. Images are enlarged
+        across the tilt axis, which is taken to lie along their rows. None keeps what an earlier
+        ingest did.
+    square_pixels
+        Enlarge images whose pixels are not square along the shorter side of a pixel. Without, they
+        are kept without a pixel size. None keeps what an earlier ingest did.
+    scale_bar
+        ``"check"`` compares scale bars in the pixels with what the files say, ``"use"`` also uses
+        them where nothing else is known, and so does the length of the bar, such as ``"200 nm"``.
     workers, scheduler
         As for `nanoarray.run`.
     progress
@@ -132,16 +148,14 @@ def ingest(
         has been written then.
     """
     url = store.as_url(store_url)
-    if pixel_size_nm is not None and not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
-        raise InputError(f"pixel size {pixel_size_nm} nm: expected a positive number")
-    if pixel_size_nm is not None:
-        check_possible(pixel_size_nm, tag="pixel_size", where="--pixel-size")
+    _check_options(pixel_size_nm, tilt_correction)
+    start = time.perf_counter()
     table, units = read_tags_csv(tags) if tags is not None else (None, {})
     wanted = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     files = image_ids(wanted, url)
     before = existing_rows(url)
     with open_executor(workers=workers, scheduler=scheduler) as executor:
-        scanned = scan(executor, files, known_content(before), progress)
+        scanned = scan(executor, files, known_content(before), progress, scale_bar=scale_bar)
         rows, news = sort_out(before, scanned)
         merged = merge_tags(
             [r.image for r in rows],
@@ -151,13 +165,34 @@ def ingest(
             pattern=pattern,
             file_tags=[dict(r.tags) for r in rows],
         )
-        copies = {copy: (str(files[copy]), original) for copy, original in news.duplicates}
+        path_of = {row.image: row.path for row in scanned}
+        copies = {copy: (path_of[copy], original) for copy, original in news.duplicates}
         merged, lost = settle_copies(merged, [r.image for r in rows], copies, table)
         check_tags(merged, pattern, len(rows))
-        given = GivenSize(pixel_size_nm, frozenset(files))
-        columns, notes = tag_columns(rows, merged, before, news, given)
+        options = ScaleOptions(
+            pixel_size_nm=pixel_size_nm,
+            tilt_correction=tilt_correction,
+            square_pixels=square_pixels,
+            use_scale_bar=scale_bar not in ("", "check"),
+            images=frozenset(path_of),
+        )
+        # Everything that can be refused is refused before anything is written.
+        columns, _ = tag_columns(rows, merged, before, news, options)
+        placed = [
+            Placed(row, Stretch(x, y))
+            for row, x, y in zip(rows, columns["stretch_x"], columns["stretch_y"], strict=True)
+        ]
         store.create_store(url)
-        _write(url, rows, columns, merged.units, executor, progress)
+        report = progress_report(progress, lambda: time.perf_counter() - start)
+        with _group(url, placed) as plan:
+            write_columns(url, columns, merged.units)  # what an interrupted ingest leaves is whole
+            fresh = frozenset(row.image for row in [*news.added, *news.reread])
+            rows = write_pixels(url, placed, plan, executor, report, fresh=fresh)
+            news = settled_news(rows, news, before)
+            columns, notes = tag_columns(rows, merged, before, news, options)
+            trim(url, columns, plan.resolved["dtype"])
+            write_columns(url, columns, merged.units)
+    mine = [row for row in rows if row.image in path_of]
     no_size = [
         r.image
         for r, size in zip(rows, columns["pixel_size"], strict=True)
@@ -169,7 +204,7 @@ def ingest(
         repaired=tuple(r.image for r in news.reread if not r.problem),
         unchanged=len(rows) - len(news.added),
         duplicates=tuple(news.duplicates),
-        failed=tuple((r.image, r.problem) for r in scanned if r.problem),
+        failed=tuple((r.image, r.problem) for r in mine if r.problem),
         without_pixel_size=tuple(no_size),
         disagreements=tuple(map(str, [*merged.disagreements, *lost, *notes])),
         untagged=tuple(merged.untagged_images),
@@ -179,23 +214,27 @@ def ingest(
     )
 
 
-def _write(
-    url: str,
-    rows: Sequence[ScannedImage],
-    columns: Mapping[str, np.ndarray],
-    units: Mapping[str, str],
-    executor: Executor,
-    progress: Callable[[Progress], None] | None,
-) -> None:
-    """Write columns, then pixels block by block; the group is complete only at the end."""
+def _check_options(pixel_size_nm: float | None, tilt_correction: str | None) -> None:
+    if pixel_size_nm is not None:
+        if not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
+            raise InputError(f"pixel size {pixel_size_nm} nm: expected a positive number")
+        check_possible(pixel_size_nm, tag="pixel_size", where="--pixel-size")
+    if tilt_correction not in (None, "none", *TILTED):
+        raise InputError(
+            f"tilt correction {tilt_correction!r}: expected none, {' or '.join(TILTED)}"
+        )
+
+
+@contextmanager
+def _group(url: str, placed: Sequence[Placed]) -> Iterator[GroupPlan]:
+    """Make or resize the group; it is complete only when the block ends without an error."""
     start = time.perf_counter()
     before = store.provenance(url, "images")
-    plan = _plan(rows, before)
-    digest = prov.digest({"kernel_version": KERNEL_VERSION})
+    plan = plan_images(placed, before)
     record = {
         "stage": "images",
         "axis": "image",
-        "digest": digest,
+        "digest": prov.digest({"kernel_version": KERNEL_VERSION}),
         "basis": {"kernel_version": KERNEL_VERSION},
         "input_groups": [],
         "dtype": plan.resolved["dtype"],
@@ -216,98 +255,14 @@ def _write(
     else:
         store.create_group(url, "images", plan)
         store.set_provenance(url, "images", record)
-    for name, values in columns.items():
-        entry = schema.known("images", name)
-        attrs = (
-            entry.attrs if entry else {"units": units.get(name, "1"), "long_name": f"tag {name}"}
-        )
-        store.put_constant(url, "images", name, ("image",), values, attrs)
-    _write_pixels(url, rows, plan, executor, progress, start)
+    yield plan
+    failed = int((~store.read_columns(url, "images", "image", ["ok"])["ok"]).sum())
     record |= {
         "rows_complete": plan.length,
         "complete": True,
         "finished": prov.now(),
         "seconds": round(time.perf_counter() - start, 3),
-        "failed": sum(bool(r.problem) for r in rows),
+        "failed": failed,
         "left_out": 0,
     }
     store.set_provenance(url, "images", record)
-
-
-def _write_pixels(
-    url: str,
-    rows: Sequence[ScannedImage],
-    plan: GroupPlan,
-    executor: Executor,
-    progress: Callable[[Progress], None] | None,
-    start: float,
-) -> None:
-    keys = [
-        prov.block_key(KERNEL_VERSION, [(r.image, r.sha256, r.problem) for r in rows[plan.span(b)]])
-        for b in range(plan.block_count)
-    ]
-    found = store.block_keys(url, "images")
-    todo = [b for b in range(plan.block_count) if int(found[b]) != keys[b]]
-    items = [(url, b, plan.span(b), rows[plan.span(b)], keys[b]) for b in todo]
-    done, total = 0, sum(len(item[3]) for item in items)
-    for position, _, error in run_tasks(executor, _write_block, items):
-        if error is not None:
-            raise (
-                error
-                if isinstance(error, NanoarrayError | OSError)
-                else NanoarrayError(f"writing images failed: {type(error).__name__}: {error}")
-            )
-        done += len(items[position][3])
-        if progress is not None:
-            seconds = time.perf_counter() - start
-            progress(Progress("writing", done, total, "image", 0, seconds))
-
-
-def _plan(rows: Sequence[ScannedImage], before: Mapping[str, Any]) -> GroupPlan:
-    """Arrays for pixels: as large as the largest image, as deep as the deepest."""
-    dtypes = {row.dtype for row in rows if row.dtype and not row.problem}
-    if before:
-        dtypes.add(before["dtype"])
-    if dtypes <= {"uint8"}:
-        dtype = "uint8"
-    else:
-        dtype = "float32" if "float32" in dtypes else "uint16"
-    if before and before["dtype"] != dtype:
-        missing = [r.path for r in rows if not r.problem and not os.path.isfile(r.path)]
-        if missing:
-            raise InputError(
-                f"the store holds {before['dtype']} pixels and the new files need {dtype}: every "
-                f"image must be read again, but {missing[0]} is not there (of {len(missing)})"
-            )
-    sizes = {
-        "image": len(rows),
-        "y": max([row.height for row in rows] + [1]),
-        "x": max([row.width for row in rows] + [1]),
-    }
-    arrays = (
-        array_plan("images", "intensity", sizes, block=BLOCK, dtype=dtype),
-        array_plan("images", "metadata", sizes, block=BLOCK),
-    )
-    return GroupPlan(arrays, "image", len(rows), BLOCK, resolved={"dtype": dtype})
-
-
-def _write_block(
-    url: str, block: int, rows: slice, images: Sequence[ScannedImage], key: int
-) -> None:
-    store.mark_block(url, "images", block, 0)
-    metadata = np.full(len(images), "", dtype=object)
-    for k, row in enumerate(images):
-        if row.problem:
-            continue
-        content = read_bytes(row.path)
-        if hashlib.sha256(content).hexdigest() != row.sha256:
-            raise InputError(f"{row.path} changed while it was being ingested: run it again")
-        with quiet_tifffile():
-            micrograph = decode_micrograph(content)
-        metadata[k] = micrograph.raw_metadata
-        at = rows.start + k
-        store.write_rows(
-            url, "images", slice(at, at + 1), {"intensity": micrograph.pixels[np.newaxis]}
-        )
-    store.write_rows(url, "images", rows, {"metadata": metadata})
-    store.mark_block(url, "images", block, key)

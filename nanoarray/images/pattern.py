@@ -23,8 +23,8 @@ _SPECS["f"] = _SPECS["g"]
 # Variables of the group `images` that a person may state about an image.
 TAGS_OF_SCHEMA = frozenset(
     {"temperature", "pressure", "synthesis_method", "sample", "instrument", "detector", "voltage"}
-    | {"current", "tilt", "working_distance", "dwell", "hfw", "magnification", "acquired"}
-    | {"pixel_size", "pixel_size_y"}
+    | {"current", "tilt", "tilt_corrected", "scan_rotation", "working_distance", "dwell", "hfw"}
+    | {"magnification", "acquired", "pixel_size", "pixel_size_y"}
 )
 
 

@@ -1,4 +1,7 @@
-"""PNG and JPEG: pixels only. Their resolution is for print and screen, never a scale."""
+"""PNG and JPEG: pixels only. Their resolution is for print and screen, never a scale.
+
+What a microscope wrote into a text file beside the picture is read as for TIFF.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from nanoarray.errors import ImageError
+from nanoarray.images.formats import MAX_PIXEL_BYTES, Format, Frame, Samples
+from nanoarray.images.header import Header, merge_headers
+from nanoarray.images.source import Source
+from nanoarray.images.vendors.hitachi import read_hitachi
+from nanoarray.images.vendors.tescan import beside_hdr
 
 PNG, JPEG = b"\x89PNG", b"\xff\xd8\xff"
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
@@ -19,12 +27,7 @@ MAX_COMPRESSION_RATIO = 1100
 HARMLESS_BYTES = 2**26
 
 
-def is_picture(content: bytes) -> bool:
-    """Whether the content starts as a PNG or JPEG file does."""
-    return content.startswith((PNG, JPEG))
-
-
-def decode_picture(content: bytes, *, max_bytes: int) -> tuple[NDArray[Any], int]:
+def decode_picture(content: bytes, *, max_bytes: int = MAX_PIXEL_BYTES) -> tuple[NDArray[Any], int]:
     """Samples, ``(height, width)`` or ``(height, width, colour)``, and bits per sample.
 
     Raises
@@ -55,3 +58,26 @@ def decode_picture(content: bytes, *, max_bytes: int) -> tuple[NDArray[Any], int
         raise ImageError("truncated: the JPEG has no end")
     samples = imagecodecs.png_decode(content) if png else imagecodecs.jpeg8_decode(content)
     return samples, samples.dtype.itemsize * 8
+
+
+def _frames(source: Source) -> list[Frame]:
+    beside = [header for header in (read_hitachi(source), beside_hdr(source)) if header is not None]
+
+    def decode() -> Samples:
+        return Samples(*decode_picture(source.content))
+
+    return [Frame("", merge_headers(beside) if beside else Header(), decode)]
+
+
+def _is_png(start: bytes, path: str) -> bool:
+    del path
+    return start.startswith(PNG)
+
+
+def _is_jpeg(start: bytes, path: str) -> bool:
+    del path
+    return start.startswith(JPEG)
+
+
+PNG_FORMAT = Format("PNG", (".png",), _is_png, _frames)
+JPEG_FORMAT = Format("JPEG", (".jpg", ".jpeg"), _is_jpeg, _frames)

@@ -12,26 +12,10 @@ import numpy as np
 from nanoarray import schema
 from nanoarray.archive import store
 from nanoarray.errors import InputError
-from nanoarray.images.scan import ScannedImage, as_text
-from nanoarray.images.tags import SOURCES, MergedTags
-
-#: Two statements of a pixel size that differ by more are reported.
-PIXEL_SIZE_TOLERANCE = 0.02
-
-
-#: Pixels whose sides differ by more are not square: one length per pixel would be wrong.
-SQUARE_TOLERANCE = 0.01
-#: Sources of tags that a person wrote, and what the command line is called among sources.
-BY_A_PERSON = SOURCES[:2]
-COMMAND_LINE = "command line"
-
-
-@dataclass(frozen=True)
-class GivenSize:
-    """The pixel size [nm] that the caller gave, None for none, and the images it is for."""
-
-    nm: float | None
-    images: frozenset[str]
+from nanoarray.images.row_scales import COLUMNS as SCALE_COLUMNS
+from nanoarray.images.row_scales import ScaleOptions, settle_scales
+from nanoarray.images.scan import KnownFile, ScannedImage, as_text
+from nanoarray.images.tags import MergedTags
 
 
 @dataclass(frozen=True)
@@ -57,12 +41,20 @@ def existing_rows(url: str) -> dict[str, np.ndarray]:
     return {name: values[:count] for name, values in columns.items()}
 
 
-def known_content(before: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """SHA-256 by id of the images that the store holds readable."""
+def known_content(before: Mapping[str, np.ndarray]) -> dict[str, KnownFile]:
+    """The files whose images the store holds readable, by the id of the file."""
     if not before:
         return {}
-    columns = (before["image"], before["sha256"], before["ok"])
-    return {str(image): str(sha) for image, sha, ok in zip(*columns, strict=True) if ok}
+    frames = before.get("frame", np.full(len(before["image"]), "", dtype=object))
+    known: dict[str, KnownFile] = {}
+    bad: set[str] = set()
+    columns = (before["image"], before["sha256"], before["ok"], frames)
+    for image, sha, ok, frame in zip(*columns, strict=True):
+        file_id = str(image).removesuffix(f"#{frame}") if frame else str(image)
+        others = known[file_id].frames if file_id in known else ()
+        known[file_id] = KnownFile(str(sha), (*others, str(frame)))
+        bad.update([] if ok else [file_id])
+    return {file_id: file for file_id, file in known.items() if file_id not in bad}
 
 
 def sort_out(
@@ -71,7 +63,7 @@ def sort_out(
     """All rows the store will have, old ones first, and what is new about them."""
     rows = [_row_of(before, i) for i in range(len(before.get("image", ())))]
     position = {row.image: i for i, row in enumerate(rows)}
-    content = {row.sha256: row.image for row in rows if not row.problem}
+    content = {(row.sha256, row.frame): row.image for row in rows if not row.problem}
     news = News([], [], [])
     for row in scanned:
         if row.image in position:
@@ -92,13 +84,30 @@ def sort_out(
                     "SHA-256): restore the file, give the new one another name, or ingest into "
                     "another store"
                 )
-        elif not row.problem and row.sha256 in content:
-            news.duplicates.append((row.image, content[row.sha256]))
+        elif not row.problem and (row.sha256, row.frame) in content:
+            news.duplicates.append((row.image, content[row.sha256, row.frame]))
         else:
             if not row.problem:
-                content[row.sha256] = row.image
+                content[row.sha256, row.frame] = row.image
             news.added.append(row)
     return [*rows, *news.added], news
+
+
+def settled_news(
+    rows: Sequence[ScannedImage], news: News, before: Mapping[str, np.ndarray]
+) -> News:
+    """The news as it turned out when the images were decoded.
+
+    An image that is unreadable for the same reason as before is none.
+    """
+    final = {row.image: row for row in rows}
+    old = dict(zip(before.get("image", ()), before.get("problem", ()), strict=True))
+    reread = [final[row.image] for row in news.reread]
+    return News(
+        [final[row.image] for row in news.added],
+        [row for row in reread if row.problem != old[row.image]],
+        news.duplicates,
+    )
 
 
 def _row_of(columns: Mapping[str, np.ndarray], i: int) -> ScannedImage:
@@ -111,7 +120,7 @@ def _row_of(columns: Mapping[str, np.ndarray], i: int) -> ScannedImage:
         dtype="",
         bit_depth=int(columns["bit_depth"][i]),
         data_bar=int(columns["data_bar"][i]),
-        pixel_size_source=str(columns["pixel_size_source"][i]),
+        frame=str(columns["frame"][i]) if "frame" in columns else "",
         warnings=tuple(str(columns["warning"][i]).split("; ") if columns["warning"][i] else ()),
         problem=str(columns["problem"][i]),
     )
@@ -137,7 +146,7 @@ def tag_columns(
     merged: MergedTags,
     before: Mapping[str, np.ndarray],
     news: News,
-    given: GivenSize,
+    options: ScaleOptions,
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Every one-dimensional variable of the group, and notes on doubtful pixel sizes."""
     old = len(before.get("image", ()))
@@ -146,8 +155,7 @@ def tag_columns(
         "image": np.array([r.image for r in rows], dtype=object),
         "path": np.array([as_text(r.path) for r in rows], dtype=object),
         "sha256": np.array([r.sha256 for r in rows], dtype=object),
-        "height": np.array([r.height for r in rows], dtype=np.int32),
-        "width": np.array([r.width for r in rows], dtype=np.int32),
+        "frame": np.array([r.frame for r in rows], dtype=object),
         "bit_depth": np.array([r.bit_depth for r in rows], dtype=np.int32),
         "data_bar": np.array([r.data_bar for r in rows], dtype=np.int32),
         "ok": np.array([not r.problem for r in rows], dtype=bool),
@@ -156,22 +164,19 @@ def tag_columns(
     names = {
         n for n, v in schema.GROUPS["images"].items() if v.dims == ("image",) and n not in columns
     }
-    names -= {"pixel_size_source", "metadata", "warning"}
-    names |= {name for tags in merged.tags for name in tags}
-    names |= set(before) - set(columns) - {"pixel_size_source", "metadata", "warning"}
+    names |= {name for tags in merged.tags for name in tags} | (set(before) - set(columns))
+    names -= {*SCALE_COLUMNS, "metadata", "warning"}
     for name in sorted(names):
         values: list[Any] = [tags.get(name) for tags in merged.tags]
         for i in range(old):
             if values[i] is None and rows[i].image not in fresh and name in before:
                 values[i] = before[name][i]
         columns[name] = _column(name, values)
-    notes: list[str] = []
     warnings: list[list[str]] = [[] for _ in rows]
     for row, texts in zip(rows, warnings, strict=True):
         for text in row.warnings:
             _warn(texts, text)
-    sources = _pixel_sizes(rows, merged, given, columns, warnings, notes)
-    columns["pixel_size_source"] = np.array(sources, dtype=object)
+    notes = settle_scales(rows, merged, before, columns, options, warnings, fresh)
     position = {row.image: i for i, row in enumerate(rows)}
     for disagreement in merged.disagreements:
         i = position[disagreement.image]
@@ -179,53 +184,6 @@ def tag_columns(
         _warn(warnings[i], f"{disagreement.tag} differs: {said}")
     columns["warning"] = np.array(["; ".join(texts) for texts in warnings], dtype=object)
     return columns, notes
-
-
-def _pixel_sizes(
-    rows: Sequence[ScannedImage],
-    merged: MergedTags,
-    given: GivenSize,
-    columns: dict[str, np.ndarray],
-    warnings: list[list[str]],
-    notes: list[str],
-) -> list[str]:
-    """Settle every image's pixel size (in ``columns``) and say where it comes from."""
-    along_x, along_y = columns["pixel_size"], columns["pixel_size_y"]
-    sources = []
-    for i, row in enumerate(rows):
-        source = row.pixel_size_source
-        if merged.sources[i].get("pixel_size") in BY_A_PERSON:
-            source = merged.sources[i]["pixel_size"]
-            if merged.sources[i].get("pixel_size_y") not in BY_A_PERSON:
-                along_y[i] = along_x[i]  # one size is said for both
-        x_nm, y_nm = float(along_x[i]), float(along_y[i])
-        for name, size_nm in (("pixel_size", x_nm), ("pixel_size_y", y_nm)):
-            if size_nm <= 0:
-                origin = merged.sources[i].get(name) or source
-                raise InputError(
-                    f"image '{row.image}': {name} {size_nm:g} nm from {origin}: expected a "
-                    "positive number"
-                )
-        uneven = abs(x_nm / y_nm - 1) > SQUARE_TOLERANCE  # False where one is NaN
-        if uneven:
-            text = (
-                f"pixels are not square ({x_nm:.6g} nm along x, {y_nm:.6g} nm along y), so no "
-                "pixel size is used unless one is given"
-            )
-            _warn(warnings[i], text)
-            notes.append(f"image '{row.image}': {text}")
-        if given.nm is not None and row.image in given.images:
-            corrected = source == COMMAND_LINE
-            if abs(x_nm / given.nm - 1) > PIXEL_SIZE_TOLERANCE and not corrected:
-                text = f"pixel size {given.nm:.6g} nm given, but {source} says {x_nm:.6g} nm"
-                _warn(warnings[i], text)
-                notes.append(f"image '{row.image}': {text}; the given one is used")
-            along_x[i] = along_y[i] = given.nm
-            source = COMMAND_LINE
-        elif uneven:
-            along_x[i] = math.nan
-        sources.append("" if math.isnan(along_x[i]) else source)
-    return sources
 
 
 def _warn(warnings: list[str], text: str) -> None:
@@ -257,11 +215,17 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+_NOT_TAGS = frozenset(
+    "path warning metadata problem ok sha256 frame height width pixel_size_record "
+    "pixel_size_agreement stretch_x stretch_y".split()
+)
+
+
 def retagged(before: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]) -> list[str]:
     """Name the images whose tags changed, with the old and the new values."""
     changed: dict[str, list[str]] = {}
     for name, old in before.items():
-        if name in ("path", "warning", "metadata", "problem", "ok", "sha256", "height", "width"):
+        if name in _NOT_TAGS:
             continue
         for i, value in enumerate(old):
             new = columns[name][i] if name in columns else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import os
 import time
 from collections import Counter
@@ -14,17 +14,31 @@ from nanoarray.archive import store
 from nanoarray.archive.engine import Progress
 from nanoarray.archive.executor import Executor, run_tasks
 from nanoarray.errors import ImageError, InputError, NanoarrayError
+from nanoarray.images.finding import find_micrographs
+from nanoarray.images.formats import Frame
+from nanoarray.images.grey import supported_dtype
 from nanoarray.images.read import (
-    decode_micrograph,
-    find_micrographs,
+    Micrograph,
+    frames_of,
     one_line,
+    open_source,
     quiet_tifffile,
-    read_bytes,
+    read_frame,
+    scale_of,
 )
-from nanoarray.images.tags import tags_of_micrograph
+from nanoarray.images.scale import ScaleReading
+from nanoarray.images.tags import tags_of_header
 
 _SCAN_BATCH = 16
 _OTHER_FORMATS = frozenset((".bmp", ".gif", ".dm3", ".dm4", ".emd", ".ser", ".emi", ".mrc", ".h5"))
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file that was read before: its SHA-256, and the images that it holds ("" for one)."""
+
+    sha256: str
+    frames: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,9 @@ class ScannedImage:
     dtype: str = "uint8"
     bit_depth: int = -1
     data_bar: int = -1
-    pixel_size_source: str = ""
+    frame: str = ""
+    stamp: tuple[int, int] = (0, 0)
+    readings: tuple[ScaleReading, ...] = ()
     tags: Mapping[str, float | str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     problem: str = ""
@@ -86,61 +102,147 @@ def other_files(sources: Sequence[str | os.PathLike[str]]) -> Counter[str]:
 def scan(
     executor: Executor,
     files: Mapping[str, Path],
-    known: Mapping[str, str],
+    known: Mapping[str, KnownFile],
     progress: Callable[[Progress], None] | None,
+    *,
+    scale_bar: str = "",
 ) -> list[ScannedImage]:
-    """Look at every file, in parallel; the result is in the order of ``files``.
+    """Look at every image of every file, in parallel; the result is in the order of ``files``.
 
-    ``known`` gives the SHA-256 of the images that were read before: a file that still has it is
-    not decoded, and its row holds no more than its id, path and SHA-256.
+    What a file says before it is decoded is enough to plan the store. A file that only decoding can
+    tell about is decoded. ``known`` gives the files that were read before: of one that still has
+    its SHA-256, the rows hold no more than id, path and SHA-256. ``scale_bar`` is as for `ingest`.
     """
     start = time.perf_counter()
-    entries = [
-        (image, os.path.abspath(path), known.get(image, "")) for image, path in files.items()
+    entries = [(image, os.path.abspath(path), known.get(image)) for image, path in files.items()]
+    batches = [
+        (entries[i : i + _SCAN_BATCH], scale_bar) for i in range(0, len(entries), _SCAN_BATCH)
     ]
-    batches = [(entries[i : i + _SCAN_BATCH],) for i in range(0, len(entries), _SCAN_BATCH)]
     results: dict[int, list[ScannedImage]] = {}
     done = failed = 0
     for position, result, error in run_tasks(executor, _scan_batch, batches):
         if error is not None:
             raise NanoarrayError(f"reading {batches[position][0][0][1]} failed: {error!r}")
         results[position] = result
-        done += len(result)
+        done += len(batches[position][0])
         failed += sum(bool(r.problem) for r in result)
         if progress is not None:
             seconds = time.perf_counter() - start
-            progress(Progress("reading", done, len(entries), "image", failed, seconds))
+            progress(Progress("reading", done, len(entries), "file", failed, seconds))
     return [row for position in sorted(results) for row in results[position]]
 
 
-def _scan_batch(entries: Sequence[tuple[str, str, str]]) -> list[ScannedImage]:
+def image_id(file_id: str, frame: str) -> str:
+    """Id of an image of a file; a file that holds one gives it its own."""
+    return f"{file_id}#{frame}" if frame else file_id
+
+
+def _scan_batch(
+    entries: Sequence[tuple[str, str, KnownFile | None]], scale_bar: str
+) -> list[ScannedImage]:
     with quiet_tifffile():
-        return [_scan_one(*entry) for entry in entries]
+        return [row for entry in entries for row in _scan_file(*entry, scale_bar)]
 
 
-def _scan_one(image: str, path: str, known_sha256: str) -> ScannedImage:
-    row = ScannedImage(image, path)
+def _scan_file(
+    file_id: str, path: str, known: KnownFile | None, scale_bar: str
+) -> list[ScannedImage]:
+    row = ScannedImage(file_id, path)
     try:
-        content = read_bytes(path)
-        row = replace(row, sha256=hashlib.sha256(content).hexdigest())
-        return row if row.sha256 == known_sha256 else _describe(row, content)
+        source = open_source(path)
+        row = replace(row, sha256=source.sha256, stamp=stamp_of(path))
+        if known is not None and known.sha256 == row.sha256:
+            return [replace(row, image=image_id(file_id, f), frame=f) for f in known.frames]
+        frames = frames_of(source)
     except ImageError as error:
-        return replace(row, problem=str(error) or "unreadable")
+        return [replace(row, problem=str(error) or "unreadable")]
+    except OSError as error:
+        return [replace(row, problem=f"cannot be opened: {error.strerror or error}")]
+    shared = [f"one of {len(frames)} images of a file: they may show the same place"]
+    rows = []
+    for frame in frames:
+        of_frame = replace(row, image=image_id(file_id, frame.name), frame=frame.name)
+        of_frame = replace(of_frame, warnings=tuple(shared[: len(frames) - 1]))
+        # A scale bar is found in the pixels.
+        said = not scale_bar and frame.dtype and min(frame.shape) > 0
+        look = declared if said else functools.partial(_decoded, scale_bar=scale_bar)
+        rows.append(_safely(look, of_frame, frame)[0])
+    return rows
+
+
+def stamp_of(path: str) -> tuple[int, int]:
+    """Size and time of change of a file: another stamp, another content."""
+    state = os.stat(path)
+    return state.st_size, state.st_mtime_ns
+
+
+def declared(row: ScannedImage, frame: Frame) -> tuple[ScannedImage, None]:
+    """The row of an image by what its file declares; nothing is decoded."""
+    scale, notes = scale_of(frame.header, width_px=frame.shape[1])
+    found = replace(
+        row,
+        height=frame.shape[0],
+        width=frame.shape[1],
+        dtype=supported_dtype(frame.dtype),
+        readings=scale.readings,
+        tags=tags_of_header(frame.header),
+        warnings=(*frame.header.warnings, *notes, *row.warnings),
+    )
+    return found, None
+
+
+def decoded(
+    row: ScannedImage, frame: Frame, *, scale_bar: str = ""
+) -> tuple[ScannedImage, Micrograph | None]:
+    """The row of an image, and its pixels; None with the problem where they cannot be read."""
+    return _safely(functools.partial(_decoded, scale_bar=scale_bar), row, frame)
+
+
+def _safely(
+    look: Callable[[ScannedImage, Frame], tuple[ScannedImage, Micrograph | None]],
+    row: ScannedImage,
+    frame: Frame,
+) -> tuple[ScannedImage, Micrograph | None]:
+    try:
+        return look(row, frame)
+    except ImageError as error:
+        return _unreadable(row, str(error) or "unreadable"), None
     except Exception as error:  # noqa: BLE001 -- one odd file must not end the run
-        return replace(row, problem=f"cannot be read: {type(error).__name__}: {one_line(error)}")
+        problem = f"cannot be read: {type(error).__name__}: {one_line(error)}"
+        return _unreadable(row, problem), None
 
 
-def _describe(row: ScannedImage, content: bytes) -> ScannedImage:
-    micrograph = decode_micrograph(content)
+def _decoded(
+    row: ScannedImage, frame: Frame, *, scale_bar: str
+) -> tuple[ScannedImage, Micrograph | None]:
+    micrograph = read_frame(frame)
+    data_bar = int(micrograph.metadata.get("data_bar_px", -1))
+    burned, doubts = _burned_in(frame, data_bar, scale_bar) if scale_bar else ([], [])
     height, width = micrograph.pixels.shape
-    return replace(
+    known = dict.fromkeys((*micrograph.warnings, *doubts, *row.warnings))
+    found = replace(
         row,
         height=height,
         width=width,
         dtype=str(micrograph.pixels.dtype),
         bit_depth=micrograph.bit_depth,
-        data_bar=int(micrograph.metadata.get("data_bar_px", -1)),
-        pixel_size_source=micrograph.pixel_size_source,
-        tags=tags_of_micrograph(micrograph),
-        warnings=micrograph.warnings,
+        data_bar=data_bar,
+        readings=(*micrograph.scale.readings, *burned),
+        tags=tags_of_header(frame.header),
+        warnings=tuple(known),
     )
+    return found, micrograph
+
+
+def _unreadable(row: ScannedImage, problem: str) -> ScannedImage:
+    return replace(row, problem=problem, warnings=(), height=0, width=0, dtype="uint8")
+
+
+def _burned_in(
+    frame: Frame, data_bar_px: int, scale_bar: str
+) -> tuple[list[ScaleReading], list[str]]:
+    from nanoarray.images.burned_in import burned_in_reading
+
+    pixels = read_frame(frame, cut_data_bar=False).pixels
+    found, doubt = burned_in_reading(pixels, data_bar_px=data_bar_px, option=scale_bar)
+    return ([] if found is None else [found]), ([doubt] if doubt else [])

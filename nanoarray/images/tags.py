@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from nanoarray.errors import InputError
+from nanoarray.images.header import Header
 from nanoarray.images.pattern import RESERVED, Tag, parse_pattern, pattern_units
-from nanoarray.images.read import Micrograph
 from nanoarray.images.units import (
     CANONICAL_UNITS,
     check_possible,
@@ -32,7 +32,7 @@ __all__ = [
     "pattern_units",
     "read_tags_csv",
     "settle_copies",
-    "tags_of_micrograph",
+    "tags_of_header",
 ]
 
 KEY_COLUMNS = ("image", "file", "filename", "file_name", "name", "path", "id")
@@ -40,6 +40,8 @@ TEXT_TAGS = frozenset(("sample", "synthesis_method", "instrument", "detector", "
 # Headers round to 4 to 6 digits; a disagreement is more than that.
 RELATIVE_TOLERANCE = 1e-3
 
+#: Judged by the record of the image's scale.
+SIZES = ("pixel_size", "pixel_size_y")
 SOURCES = ("tags table", "file name", "file metadata")  # in order of precedence
 
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(?!\d)")
@@ -67,6 +69,9 @@ class MergedTags:
     ----------
     tags, sources
         One dict per image: tag to value, and tag to the source it was taken from.
+    said
+        One dict per image: each of a person's sources that states a pixel size, and the size along
+        x and y [nm], along y NaN where it states one.
     units
         Unit of every tag that has one.
     disagreements
@@ -81,6 +86,7 @@ class MergedTags:
 
     tags: list[dict[str, Tag]]
     sources: list[dict[str, str]]
+    said: list[dict[str, tuple[float, float]]] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)
     disagreements: list[Disagreement] = field(default_factory=list)
     unknown_images: list[str] = field(default_factory=list)
@@ -147,18 +153,17 @@ def read_tags_csv(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str,
     return pd.DataFrame(columns, index=pd.Index(keys, name="image", dtype=object)), units
 
 
-def tags_of_micrograph(micrograph: Micrograph) -> dict[str, Tag]:
-    """Tags that a file gives about itself, named as in a table of tags, in canonical units."""
+def tags_of_header(header: Header) -> dict[str, Tag]:
+    """Tags that a file gives about itself, named as in a table of tags, in canonical units.
+
+    The size of a pixel is not among them: see `nanoarray.images.scale`.
+    """
     tags: dict[str, Tag] = {}
-    for name, value in micrograph.metadata.items():
+    for name, value in header.metadata.items():
         tag, unit = split_unit(name)
         known = isinstance(value, float) and tag in CANONICAL_UNITS
         tags[tag if known else name] = convert(float(value), tag=tag, unit=unit) if known else value
     tags.pop("data_bar_px", None)
-    if math.isfinite(micrograph.pixel_size_nm):
-        tags["pixel_size"] = micrograph.pixel_size_nm
-    if math.isfinite(micrograph.pixel_size_y_nm):
-        tags["pixel_size_y"] = micrograph.pixel_size_y_nm
     return tags
 
 
@@ -185,7 +190,7 @@ def merge_tags(
     pattern
         As for `parse_pattern`; matched with each file's name without suffix.
     file_tags
-        Per image, as `tags_of_micrograph` returns them.
+        Per image, as `tags_of_header` returns them.
 
     Raises
     ------
@@ -208,10 +213,21 @@ def merge_tags(
             from_name or {},
             dict(file_tags[index]) if file_tags is not None else {},
         )
-        _merge_one(image, dict(zip(SOURCES, given, strict=True)), merged)
+        by_source = dict(zip(SOURCES, given, strict=True))
+        merged.said.append(_sizes_said(by_source))
+        _merge_one(image, by_source, merged)
     for tags in merged.tags:
         merged.units.update({t: u for t, u in CANONICAL_UNITS.items() if t in tags})
     return merged
+
+
+def _sizes_said(given: Mapping[str, Mapping[str, Tag]]) -> dict[str, tuple[float, float]]:
+    sizes = {}
+    for source in SOURCES[:2]:
+        x, y = (given[source].get(name, math.nan) for name in SIZES)
+        if isinstance(x, int | float) and isinstance(y, int | float) and not math.isnan(x):
+            sizes[source] = (float(x), float(y))
+    return sizes
 
 
 def _merge_one(image: str, given: Mapping[str, Mapping[str, Tag]], merged: MergedTags) -> None:
@@ -226,7 +242,8 @@ def _merge_one(image: str, given: Mapping[str, Mapping[str, Tag]], merged: Merge
         if not values:
             continue
         sources[tag], tags[tag] = next(iter(values.items()))
-        if not all(_same(tags[tag], value) for value in values.values()):
+        same = tag in SIZES or all(_same(tags[tag], value) for value in values.values())
+        if not same:
             merged.disagreements.append(Disagreement(image, tag, values))
     merged.tags.append(tags)
     merged.sources.append(sources)
@@ -303,18 +320,19 @@ def _match_rows(
         if not found:
             unknown.append(str(key))
             continue
-        if len(found) > 1:
+        if len({paths[i] for i in found}) > 1:
             which = ", ".join(f"'{paths[i]}'" for i in sorted(found)[:3])
             raise InputError(
                 f"tags table: row '{key}' fits {len(found)} images ({which}); write the path"
             )
-        index = next(iter(found))
-        if index in owner:
-            raise InputError(
-                f"tags table: rows '{owner[index]}' and '{key}' are both image '{images[index]}'"
-            )
-        owner[index] = str(key)
-        rows[index] = {str(tag): value for tag, value in values[position].items()}
+        for index in found:  # several where they are the images of one file
+            if index in owner:
+                raise InputError(
+                    f"tags table: rows '{owner[index]}' and '{key}' are both image "
+                    f"'{images[index]}'"
+                )
+            owner[index] = str(key)
+            rows[index] = {str(tag): value for tag, value in values[position].items()}
     return rows, unknown
 
 

@@ -1,0 +1,248 @@
+"""The pixels of the group ``images``: planned from what files declare, written block by block.
+
+Every image is decoded once, by the task that writes it. What only its pixels tell (the rows of
+its data bar, whether it can be read at all) comes back with the task.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nanoarray import schema
+from nanoarray.archive import provenance as prov
+from nanoarray.archive import store
+from nanoarray.archive.engine import Progress
+from nanoarray.archive.executor import Executor, run_tasks
+from nanoarray.archive.store import GroupPlan, array_plan
+from nanoarray.errors import ImageError, InputError, NanoarrayError
+from nanoarray.images.formats import Frame
+from nanoarray.images.geometry import Stretch, stretched
+from nanoarray.images.read import Micrograph, frames_of, open_source, quiet_tifffile
+from nanoarray.images.scan import ScannedImage, decoded, stamp_of
+
+KERNEL_VERSION = 1
+#: Images per block: large enough that a task is not overhead, small enough to share a few images.
+BLOCK = 2
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An image and where it goes: its row, and how its pixels are stretched on the way."""
+
+    row: ScannedImage
+    stretch: Stretch
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What its block's key covers."""
+        plain = (self.row.image, self.row.sha256, self.row.problem)
+        # Stores of before there were frames and stretches keep their keys.
+        more = (self.row.frame, self.stretch.x, self.stretch.y)
+        return plain if more == ("", 1.0, 1.0) else (*plain, *more)
+
+
+def plan_images(placed: Sequence[Placed], before: Mapping[str, Any]) -> GroupPlan:
+    """Arrays for pixels: as large as the largest image declared, as deep as the deepest.
+
+    Parameters
+    ----------
+    placed
+        Every row.
+    before
+        Provenance of the group; empty where there is none.
+
+    Raises
+    ------
+    InputError
+        Every image must be read again, for deeper pixels, and one is not there.
+    """
+    rows = [p.row for p in placed]
+    dtypes = {row.dtype for row in rows if row.dtype and not row.problem}
+    if before:
+        dtypes.add(before["dtype"])
+    if dtypes <= {"uint8"}:
+        dtype = "uint8"
+    else:
+        dtype = "float32" if "float32" in dtypes else "uint16"
+    if before and before["dtype"] != dtype:
+        missing = [r.path for r in rows if not r.problem and not os.path.isfile(r.path)]
+        if missing:
+            raise InputError(
+                f"the store holds {before['dtype']} pixels and the new files need {dtype}: every "
+                f"image must be read again, but {missing[0]} is not there (of {len(missing)})"
+            )
+    sizes = {
+        "image": len(rows),
+        "y": max([p.stretch.rows(p.row.height) for p in placed] + [1]),
+        "x": max([p.stretch.columns(p.row.width) for p in placed] + [1]),
+    }
+    return _plan(sizes, dtype)
+
+
+def _plan(sizes: Mapping[str, int], dtype: str) -> GroupPlan:
+    arrays = (
+        array_plan("images", "intensity", sizes, block=BLOCK, dtype=dtype),
+        array_plan("images", "metadata", sizes, block=BLOCK),
+    )
+    return GroupPlan(arrays, "image", sizes["image"], BLOCK, resolved={"dtype": dtype})
+
+
+def trim(url: str, columns: Mapping[str, np.ndarray], dtype: str) -> None:
+    """Give the pixels the size of the largest image as it turned out, without data bars."""
+    sizes = {"image": len(columns["image"])}
+    for dim, name in (("y", "height"), ("x", "width")):
+        sizes[dim] = max([int(n) for n in columns[name]] + [1])
+    store.resize_group(url, "images", _plan(sizes, dtype))
+
+
+def write_columns(url: str, columns: Mapping[str, np.ndarray], units: Mapping[str, str]) -> None:
+    """Write the one-dimensional variables, whole."""
+    for name, values in columns.items():
+        entry = schema.known("images", name)
+        attrs = (
+            entry.attrs if entry else {"units": units.get(name, "1"), "long_name": f"tag {name}"}
+        )
+        store.put_constant(url, "images", name, ("image",), values, attrs)
+
+
+def write_pixels(
+    url: str,
+    placed: Sequence[Placed],
+    plan: GroupPlan,
+    executor: Executor,
+    report: Callable[[int, int, int], None],
+    *,
+    fresh: frozenset[str],
+) -> list[ScannedImage]:
+    """Decode and write the images of every block that is not done.
+
+    Parameters
+    ----------
+    url, placed, plan
+        The store, every row in order, and the arrays.
+    executor
+        Runs a task per block.
+    report
+        Called with the numbers of images done, in all, and unreadable.
+    fresh
+        Images of which the store knows nothing yet: those in finished blocks, as an interrupted
+        ingest leaves them, are decoded again for what their rows hold.
+
+    Returns
+    -------
+    list of ScannedImage
+        The rows; those that were decoded with all that decoding tells.
+    """
+    keys = [
+        prov.block_key(KERNEL_VERSION, [p.identity for p in placed[plan.span(b)]])
+        for b in range(plan.block_count)
+    ]
+    found = [int(key) for key in store.block_keys(url, "images")]
+    items = []
+    for b in range(plan.block_count):
+        images = placed[plan.span(b)]
+        done = found[b] == keys[b]
+        clear = plan.arrays[0].shape[1:] if found[b] and not done else ()
+        if not done or any(p.row.image in fresh and not p.row.problem for p in images):
+            items.append((url, b, plan.span(b), images, 0 if done else keys[b], clear))
+    rows = [p.row for p in placed]
+    done_images, failed = 0, 0
+    total = sum(len(item[3]) for item in items)
+    for position, result, error in run_tasks(executor, write_block, items):
+        if error is not None:
+            raise (
+                error
+                if isinstance(error, NanoarrayError | OSError)
+                else NanoarrayError(f"writing images failed: {type(error).__name__}: {error}")
+            )
+        rows[items[position][2]] = result
+        done_images += len(result)
+        failed += sum(bool(row.problem) for row in result)
+        report(done_images, total, failed)
+    return rows
+
+
+def write_block(
+    url: str, block: int, rows: slice, images: Sequence[Placed], key: int, clear: Sequence[int]
+) -> list[ScannedImage]:
+    """Decode the images of one block and write them; with ``key`` 0 they are only decoded.
+
+    ``clear`` is the height and width that pixels have room for where something else stands there.
+    """
+    if clear:
+        store.mark_block(url, "images", block, 0)
+        nothing = np.zeros((len(images), *clear), np.uint8)
+        store.write_rows(url, "images", rows, {"intensity": nothing})
+    metadata = np.full(len(images), "", dtype=object)
+    pixels: list[np.ndarray | None] = [None] * len(images)
+    found: list[ScannedImage] = []
+    opened: dict[str, list[Frame]] = {}
+    for k, placed in enumerate(images):
+        row = placed.row
+        if not row.problem:
+            row, micrograph = _decode(row, opened)
+            if micrograph is not None:
+                metadata[k] = micrograph.raw_metadata
+                pixels[k] = stretched(micrograph.pixels, placed.stretch)
+        found.append(row)
+    if key:
+        _write_runs(url, rows.start, pixels)
+        if any(metadata):
+            store.write_rows(url, "images", rows, {"metadata": metadata})
+        store.mark_block(url, "images", block, key)
+    return found
+
+
+def _decode(
+    row: ScannedImage, opened: dict[str, list[Frame]]
+) -> tuple[ScannedImage, Micrograph | None]:
+    try:
+        if row.path not in opened:
+            opened.clear()
+            source = open_source(row.path)
+            same = row.stamp == stamp_of(row.path) if row.stamp[0] else source.sha256 == row.sha256
+            if not same:
+                raise InputError(f"{row.path} changed while it was being ingested: run it again")
+            with quiet_tifffile():
+                opened[row.path] = frames_of(source)
+    except ImageError as error:
+        raise InputError(f"{row.path} {error}: it could be read before; run it again") from error
+    frame = next(f for f in opened[row.path] if f.name == row.frame)
+    with quiet_tifffile():
+        return decoded(replace(row, warnings=row.warnings), frame)
+
+
+def _write_runs(url: str, start: int, pixels: Sequence[np.ndarray | None]) -> None:
+    """Write the images; neighbours of one shape together."""
+    k = 0
+    while k < len(pixels):
+        first = pixels[k]
+        run = 1
+        if first is not None:
+            while k + run < len(pixels) and _same_shape(first, pixels[k + run]):
+                run += 1
+            stack = np.stack([p for p in pixels[k : k + run] if p is not None])
+            place = slice(start + k, start + k + run)
+            store.write_rows(url, "images", place, {"intensity": stack})
+        k += run
+
+
+def _same_shape(one: np.ndarray, other: np.ndarray | None) -> bool:
+    return other is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
+
+
+def progress_report(
+    progress: Callable[[Progress], None] | None, seconds: Callable[[], float]
+) -> Callable[[int, int, int], None]:
+    """Pass the counts of `write_pixels` on as progress."""
+
+    def report(done: int, total: int, failed: int) -> None:
+        if progress is not None:
+            progress(Progress("writing", done, total, "image", failed, seconds()))
+
+    return report

@@ -1,0 +1,94 @@
+"""A file as a reader gets it: where it is, what it holds, and what lies beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nanoarray.errors import ImageError
+
+#: The largest pixels of an image, and room for headers and previews.
+MAX_FILE_BYTES = 2**31 + 2**28
+#: A text file beside an image that says more than this says something else.
+MAX_SIDECAR_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as a reader gets it.
+
+    Attributes
+    ----------
+    path
+        Where it is; "" for content that is in memory alone.
+    content
+        All its bytes; empty where the format reads by path.
+    """
+
+    path: str
+    content: bytes = field(default=b"", repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the content: of the file, or of all files of a folder and their names."""
+        if self.content or not self.path:
+            return hashlib.sha256(self.content).hexdigest()
+        if not os.path.isdir(self.path):
+            with open(self.path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        whole = hashlib.sha256()
+        for name in sorted(_files_below(self.path)):
+            with open(os.path.join(self.path, name), "rb") as file:
+                whole.update(
+                    f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+                )
+        return whole.hexdigest()
+
+    def sidecar(self, *suffixes: str) -> bytes | None:
+        """Content of the file beside this one with its stem and one of ``suffixes``, if any."""
+        stem, own = os.path.splitext(self.path)
+        for suffix in suffixes:
+            for name in (stem + suffix, stem + suffix.upper(), self.path + suffix):
+                if suffix != own and os.path.isfile(name):
+                    with open(name, "rb") as file:
+                        return file.read(MAX_SIDECAR_BYTES)
+        return None
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Content of a file that can be a micrograph.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, not a regular file (opening a pipe would wait forever), larger than
+        `MAX_FILE_BYTES`, or cannot be read.
+    """
+    try:
+        state = os.stat(path)
+        if not stat.S_ISREG(state.st_mode):
+            raise ImageError("is not a file (a folder, pipe or device)")
+        if state.st_size > MAX_FILE_BYTES:
+            raise ImageError(
+                f"has {state.st_size / 2**30:.1f} GiB, more than the "
+                f"{MAX_FILE_BYTES / 2**30:.2g} GiB that one micrograph may have"
+            )
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise ImageError("does not exist") from error
+    except OSError as error:
+        raise ImageError(f"cannot be opened: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ImageError("not enough memory to read the file") from error
+
+
+def _files_below(folder: str) -> list[str]:
+    return [
+        os.path.relpath(os.path.join(root, name), folder)
+        for root, _, names in os.walk(folder)
+        for name in names
+    ]
