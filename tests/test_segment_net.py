@@ -16,8 +16,10 @@ from nanoarray.simulate.nanocrystals import FieldSpec, Population, simulate_fiel
 
 torch = pytest.importorskip("torch")
 
-from nanoarray.nanocrystal.segment.net import segment_with_network, typical_diameter  # noqa: E402
-from nanoarray.nanocrystal.segment.net_model import SegmentationNet  # noqa: E402
+from nanoarray.nanocrystal.segment.net import segment_with_network  # noqa: E402
+from nanoarray.nanocrystal.segment.net_labels import typical_diameter  # noqa: E402
+from nanoarray.nanocrystal.segment.net_maps import predict_maps  # noqa: E402
+from nanoarray.nanocrystal.segment.net_model import SegmentationNet, folded  # noqa: E402
 from nanoarray.nanocrystal.segment.net_train import Stage, train_segmentation  # noqa: E402
 from nanoarray.nanocrystal.segment.net_weights import (  # noqa: E402
     load_network,
@@ -213,7 +215,9 @@ def test_shipped_weights_are_small_and_have_a_card():
 @pytest.fixture(scope="module")
 def found():
     field = simulate_field(SPEC, seed=101)
-    return field, *segment_with_network(field.image)
+    result = segment_with_network(field.image)
+    assert result.polarity == "dark"
+    return field, result.labels, result.probability
 
 
 def test_touching_crystals_are_found_and_separated(found):
@@ -233,15 +237,16 @@ def test_touching_crystals_are_found_and_separated(found):
 
 def test_bright_crystals_16_bit_and_floats_are_the_same(found):
     field, labels, _ = found
-    bright, _ = segment_with_network(255 - field.image)
-    deep, _ = segment_with_network(field.image.astype(np.uint16) * 200 + 50)
+    bright, _, sign = segment_with_network(255 - field.image)
+    deep, *_ = segment_with_network(field.image.astype(np.uint16) * 200 + 50)
+    assert sign == "bright"
     assert f1(labels, bright, iou=0.8) > 0.97
     assert f1(labels, deep, iou=0.8) > 0.97
 
 
 def test_a_turned_image_gives_the_same_crystals(found):
     field, labels, _ = found
-    turned, _ = segment_with_network(np.rot90(field.image), polarity="dark")
+    turned, *_ = segment_with_network(np.rot90(field.image), polarity="dark")
     assert f1(labels, np.rot90(turned, -1), iou=0.7) > 0.95
 
 
@@ -249,12 +254,12 @@ def test_large_and_small_crystals_are_brought_to_scale():
     for diameter, count in ((9.0, 60), (95.0, 8)):
         population = Population(count=count, diameter_nm=diameter, diameter_sigma=0.05)
         field = simulate_field(replace(SPEC, populations=(population,), agglomeration=0.2), seed=7)
-        labels, _ = segment_with_network(field.image, polarity="dark")
+        labels, *_ = segment_with_network(field.image, polarity="dark")
         assert f1(field.labels, labels) > 0.85, diameter
 
 
 def test_empty_constant_and_single_crystal_images():
-    flat, probability = segment_with_network(np.full((90, 70), 128, np.uint8))
+    flat, probability, _ = segment_with_network(np.full((90, 70), 128, np.uint8))
     assert not flat.any()
     assert probability.shape == (90, 70)
     film = simulate_field(replace(SPEC, populations=()), seed=0).image
@@ -263,9 +268,26 @@ def test_empty_constant_and_single_crystal_images():
     one = np.where(np.hypot(y - 60, x - 64) < 18, 60, 190) + np.random.default_rng(0).normal(
         0, 5, (128, 128)
     )
-    labels, _ = segment_with_network(one)
+    labels, *_ = segment_with_network(one)
     assert labels.max() == 1
     assert (labels == 1).sum() == pytest.approx(np.pi * 18**2, rel=0.06)
+
+
+def test_tiles_see_what_the_whole_shows(monkeypatch):
+    field = simulate_field(replace(SPEC, height_px=400, width_px=700), seed=4)
+    grey = normalized(field.image)
+    whole = decode(*predict_maps(grey))
+    monkeypatch.setattr("nanoarray.nanocrystal.segment.net_maps._TILE_PX", 192)
+    foreground, depth, contact = predict_maps(grey)
+    assert foreground.shape == depth.shape == contact.shape == grey.shape
+    assert f1(whole, decode(foreground, depth, contact), iou=0.9) > 0.97
+
+
+def test_folded_network_answers_as_the_trained_one():
+    net = load_network()
+    image = torch.randn(1, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(net)(image), net(image), atol=1e-4, rtol=1e-4)
 
 
 def test_images_that_cannot_be_segmented_are_refused():
@@ -281,5 +303,5 @@ def test_missing_pixels_do_not_spread(found):
     field, labels, _ = found
     holed = field.image.astype(np.float32)
     holed[3, 5] = np.nan
-    again, _ = segment_with_network(holed, polarity="dark")
+    again, *_ = segment_with_network(holed, polarity="dark")
     assert f1(labels, again, iou=0.8) > 0.97

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveInt, computed_field
 
 from nanoarray.archive.stage_parameters import StageParameters, content_digest, existing_path
-from nanoarray.nanocrystal.weights import REGION_WEIGHTS, SEGMENT_WEIGHTS, SHAPE_WEIGHTS
+from nanoarray.nanocrystal.weights import SEGMENT_WEIGHTS, SHAPE_WEIGHTS
 
 #: A file or folder that has to be there.
 Existing = Annotated[str, AfterValidator(existing_path)]
@@ -16,9 +16,9 @@ Existing = Annotated[str, AfterValidator(existing_path)]
 class CrystalMapsParameters(StageParameters):
     """How crystals are found in micrographs."""
 
-    method: Literal["auto", "network", "combined", "classical"] = "auto"
-    """"network": trained on simulated micrographs; "classical": regions of all grey levels, cut at
-    necks; "combined": those regions, chosen with the network's answer; "auto": the network.
+    method: Literal["auto", "network", "classical"] = "auto"
+    """"network": trained on simulated micrographs; "classical": background, filter, threshold and
+    watershed; "auto": the network.
     """
     polarity: Literal["auto", "dark", "bright"] = "auto"
     """Whether crystals are dark or bright on their background; "auto": found in each image."""
@@ -35,11 +35,10 @@ class CrystalMapsParameters(StageParameters):
 
     @computed_field
     def weights_digest(self) -> str:
-        """Which weights were used; the regions' also tell dark from bright crystals."""
-        if self.labels is not None:
+        """Which weights were used: none for labels and the classical method."""
+        if self.labels is not None or self.method == "classical":
             return ""
-        network = "" if self.method == "classical" else content_digest(SEGMENT_WEIGHTS)
-        return network + content_digest(REGION_WEIGHTS)
+        return content_digest(SEGMENT_WEIGHTS)
 
 
 class CrystalsParameters(StageParameters):

@@ -4,7 +4,5 @@ from pathlib import Path
 
 #: Network that finds crystals in micrographs.
 SEGMENT_WEIGHTS = Path(__file__).with_name("segment.safetensors")
-#: Trees that choose among regions.
-REGION_WEIGHTS = Path(__file__).with_name("region_quality.safetensors")
 #: Network that places crops in shape space.
 SHAPE_WEIGHTS = Path(__file__).with_name("shapes.safetensors")
