@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 $(VENV)/.extras: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dtw]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dtw,ocr,microscopes]'
 	@touch $@
 
 demo: $(STAMP)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from nanoarray.images.scale import DISAGREEMENT, SCALE_BAR, ScaleReading
-from nanoarray.images.scale_bar import find_scale_bars
+from nanoarray.errors import InputError
+from nanoarray.images.scale import SCALE_BAR, ScaleReading
+from nanoarray.images.scale_bar import parse_length_nm
+from nanoarray.images.scale_bar_ocr import can_read_labels, read_scale_bar
 
 #: Values of the option beside a length such as "200 nm".
 CHECK, USE = "check", "use"
+
+
+def check_option(option: str) -> None:
+    """Raise InputError unless ``option`` can be followed.
+
+    It is `CHECK` or `USE`, which need an engine that reads the number, or the number.
+    """
+    if option not in (CHECK, USE):
+        parse_length_nm(option)
+    elif not can_read_labels():
+        raise InputError(
+            f"--scale-bar {option} needs an engine that reads the number: pip install "
+            "'nanoarray[ocr]', or say what the bar stands for, as --scale-bar \"200 nm\""
+        )
 
 
 def burned_in_reading(
@@ -26,26 +40,22 @@ def burned_in_reading(
     data_bar_px
         Rows of data bar at the bottom.
     option
-        `CHECK` or `USE` take the number that was read at the bar; otherwise it is the number.
+        As for `check_option`.
 
     Returns
     -------
     reading : ScaleReading or None
-        None where there is no bar, several of different lengths, or no number.
+        None where there is no bar whose length is known.
     doubt : str
         Why there is none where the user gave the number; otherwise "".
     """
-    bars = find_scale_bars(pixels, data_bar_px=data_bar_px)
     given = option not in (CHECK, USE)
-    if given:
-        bars = [bar.labelled(option) for bar in bars]
-    sizes_nm = [bar.pixel_size_nm for bar in bars]
-    known = [k for k, size_nm in enumerate(sizes_nm) if math.isfinite(size_nm)]
-    if not known:
+    length_nm = parse_length_nm(option) if given else None
+    try:
+        bar = read_scale_bar(pixels, length_nm=length_nm, data_bar_px=data_bar_px)
+    except InputError as error:
+        return None, f"the scale bar is not used: {error}"
+    if bar is None:
         return None, "no scale bar was found" if given else ""
-    best = bars[known[0]]
-    if any(abs(sizes_nm[k] / best.pixel_size_nm - 1) > DISAGREEMENT for k in known):
-        return None, "several lines may be the scale bar, so none is used" if given else ""
-    said = f"scale bar of {best.label} over {best.length_px:.4g} px"
-    value, unit = best.pixel_size_nm, "nm"
-    return ScaleReading(SCALE_BAR, value, source=said, value=value, unit=unit), ""
+    said = f"scale bar of {bar.label or option} over {bar.length_px:.5g} px"
+    return ScaleReading(SCALE_BAR, bar.pixel_size_nm, source=said), ""
