@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nanoarray.cli_export import export
+from nanoarray.cli_inspect import inspect
 from nanoarray.cli_train import train
 from nanoarray.errors import InputError, NanoarrayError, is_about_place
 
@@ -98,6 +99,7 @@ def _version(value: bool) -> None:
 
 app.add_typer(train, name="train")
 app.command()(export)
+app.command()(inspect)
 
 
 @app.callback()
@@ -172,6 +174,17 @@ def ingest(
     pixel_size: Annotated[
         float | None, typer.Option("--pixel-size", help="Pixel size [nm] of the images in SOURCE.")
     ] = None,
+    scale_bar: Annotated[
+        str, typer.Option("--scale-bar", help='"check" or "use" burned-in bars, or their length.')
+    ] = "",
+    tilt_correction: Annotated[
+        str | None,
+        typer.Option("--tilt-correction", help="Of a tilted surface or cross-section; none."),
+    ] = None,
+    square_pixels: Annotated[
+        bool | None,
+        typer.Option("--square-pixels/--pixels-as-stored", help="Resample uneven pixels."),
+    ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     quiet: Quiet = False,
@@ -192,6 +205,9 @@ def ingest(
             tags=tags,
             pattern=pattern,
             pixel_size_nm=pixel_size,
+            scale_bar=scale_bar,
+            tilt_correction=tilt_correction,
+            square_pixels=square_pixels,
             workers=workers,
             scheduler=scheduler,
             progress=progress,

@@ -148,7 +148,7 @@ def ingest(
         has been written then.
     """
     url = store.as_url(store_url)
-    _check_options(pixel_size_nm, tilt_correction)
+    _check_options(pixel_size_nm, tilt_correction, scale_bar)
     start = time.perf_counter()
     table, units = read_tags_csv(tags) if tags is not None else (None, {})
     wanted = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
@@ -214,7 +214,13 @@ def ingest(
     )
 
 
-def _check_options(pixel_size_nm: float | None, tilt_correction: str | None) -> None:
+def _check_options(
+    pixel_size_nm: float | None, tilt_correction: str | None, scale_bar: str
+) -> None:
+    if scale_bar:
+        from nanoarray.images.burned_in import check_option
+
+        check_option(scale_bar)
     if pixel_size_nm is not None:
         if not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
             raise InputError(f"pixel size {pixel_size_nm} nm: expected a positive number")

@@ -37,7 +37,7 @@ __all__ = [
 
 #: Readings of these kinds are in the header of the microscope, and hold for the image it describes.
 OF_THE_MICROSCOPE = ("vendor tag", "field width")
-_SIGNATURE_BYTES = 64
+SIGNATURE_BYTES = 64
 
 Result = TypeVar("Result")
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
@@ -154,7 +154,7 @@ def frames_of(source: Source) -> list[Frame]:
     """
     if not source.content and not os.path.exists(source.path):
         raise ImageError("the file is empty (0 bytes)")
-    known = format_of(source.content[:_SIGNATURE_BYTES], source.path)
+    known = format_of(source.content[:SIGNATURE_BYTES], source.path)
     return _guarded(lambda: known.frames(source))
 
 
