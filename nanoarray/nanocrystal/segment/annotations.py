@@ -15,6 +15,7 @@ from skimage.measure import label as connected
 from skimage.measure import regionprops
 
 from nanoarray.images.data_bar import find_data_bar
+from nanoarray.nanocrystal.measure.regions import find_regions
 
 __all__ = [
     "ANNOTATION_REASONS",
@@ -46,6 +47,8 @@ _BAR_NOISE = 0.25
 _BOX_FILL, _BOX_MOST = 0.94, 0.3
 _BOX_LEAST_PX = 14
 _BAR_FILL, _BAR_ASPECT = 0.88, 3.5
+#: Least length of a bar, as part of the width of the image.
+_BAR_LEAST = 0.03
 #: Spread of the tone inside a bar, as part of the span of the image.
 _FLAT = 0.03
 #: Height of writing, as part of the height of the image.
@@ -134,10 +137,8 @@ def _mark_tone(grey: NDArray[np.float32], distance: NDArray[np.float32], found: 
     tone = (distance <= _TONE) & (found == 0)
     rare = bool(tone.mean() <= _RARE)
     bars, letters = [], []
-    for region in regionprops(connected(tone, connectivity=2)):
+    for region in _regions_that_may_be_drawn(tone):
         y0, x0, y1, x1 = region.bbox
-        if (y1 - y0) * (x1 - x0) > _BOX_MOST * grey.size or region.area < 4:
-            continue
         inside = grey[region.slice][region.image]
         if _is_bar(region, inside, width):
             if _is_crisp(region, grey):
@@ -149,7 +150,7 @@ def _mark_tone(grey: NDArray[np.float32], distance: NDArray[np.float32], found: 
     for bar in bars:
         found[bar.slice][bar.image] = BAR
     # Thin strokes are antialiased through and through: whole letters first, by a looser tone.
-    loose = regionprops(connected((distance <= _RIM) & (found == 0), connectivity=2))
+    loose = _regions_that_may_be_drawn((distance <= _RIM) & (found == 0))
     loose = [r for r in loose if tone[r.slice][r.image].mean() > _FULL_TONE]
     for letter, strict in [(r, False) for r in loose] + [(r, True) for r in letters]:
         y0, x0, y1, x1 = letter.bbox
@@ -163,13 +164,31 @@ def _mark_tone(grey: NDArray[np.float32], distance: NDArray[np.float32], found: 
             found[letter.slice][letter.image_filled] = WRITING
 
 
+def _regions_that_may_be_drawn(mask: NDArray[np.bool_]) -> list:
+    """The connected parts of a mask that have the size of a bar, a box or a letter.
+
+    Noise makes thousands of others, and describing each costs more than the network.
+    """
+    labels = connected(mask, connectivity=2).astype(np.int32)
+    found = find_regions(labels)
+    height, width = mask.shape
+    tall, wide = (found.box[:, 2 + axis] - found.box[:, axis] for axis in (0, 1))
+    bar = (wide >= _BAR_ASPECT * tall) & (wide >= _BAR_LEAST * width)
+    box = np.minimum(tall, wide) >= _BOX_LEAST_PX
+    letter = (tall >= _WRITING_LEAST * height) & (tall <= _WRITING_MOST * height)
+    kept = (bar | box | letter) & (tall * wide <= _BOX_MOST * mask.size)
+    number = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    number[found.label[kept]] = np.arange(1, np.count_nonzero(kept) + 1)
+    return regionprops(number[labels])
+
+
 def _is_bar(region, inside: NDArray, width: int) -> bool:
     y0, x0, y1, x1 = region.bbox
     tall, wide = y1 - y0, x1 - x0
     return bool(
         tall >= 2
         and wide >= _BAR_ASPECT * tall
-        and 0.03 * width <= wide <= 0.6 * width
+        and _BAR_LEAST * width <= wide <= 0.6 * width
         and region.area >= _BAR_FILL * tall * wide
         and inside.std() <= _FLAT
     )

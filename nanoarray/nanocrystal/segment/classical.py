@@ -33,7 +33,7 @@ _SPECK = 0.3
 #: Crystals are found above Otsu's threshold, which is too deep for their blurred rims: they grow
 #: this far down to this part of the way from the ground to the threshold.
 _RIM_PX, _RIM = 2.0, 0.85
-#: Bright crystals must fit this many times better than dark ones: most micrographs are bright-field.
+#: Bright crystals must fit this many times better: most micrographs are bright-field.
 _BRIGHT_FACTOR = 1.1
 #: An object of this solidity is no crystal at all, when telling dark from bright ones.
 _CONCAVE = 0.75
