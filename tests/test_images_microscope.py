@@ -1,0 +1,135 @@
+"""dm3, dm4, ser, emd and mrc: files the tests make, and real ones."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+from microscope_files import berkeley, dm3, mrc, ser, velox
+
+from nanoarray.errors import ImageError
+from nanoarray.images import microscope
+from nanoarray.images.read import frames_of, open_source, read_frame, read_micrograph
+
+pytestmark = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("ncempy", "h5py", "mrcfile")),
+    reason="the extra `microscopes` is not installed",
+)
+PIXELS = np.random.default_rng(0).integers(0, 4000, (3, 20, 30)).astype(np.uint16)
+
+
+def images(path) -> dict[str, object]:
+    """Micrograph or reason of every image of a file, by its name."""
+    found = {}
+    for frame in frames_of(open_source(path)):
+        try:
+            found[frame.name] = read_frame(frame, cut_data_bar=False)
+        except ImageError as error:
+            found[frame.name] = str(error)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "size_nm"),
+    [
+        ("a.dm3", lambda: dm3(PIXELS[0]), 0.5),
+        ("a.dm3", lambda: dm3(PIXELS[0], thumbnail=False, scale=0.25, unit="µm"), 250.0),
+        ("a.ser", lambda: ser([PIXELS[0]]), 2.0),
+        ("a.emd", lambda: velox([PIXELS[0][:, :, None]]), 0.1),
+        ("a.emd", lambda: berkeley(PIXELS[0]), 0.25),
+        ("a.mrc", lambda: mrc(PIXELS[:1]), 0.5),
+        ("a.mrc", lambda: mrc(PIXELS[:1], order=">"), 0.5),
+    ],
+)
+def test_one_image_with_its_scale(tmp_path, name, content, size_nm):
+    path = tmp_path / name
+    path.write_bytes(content())
+    found = read_micrograph(path, cut_data_bar=False)
+    np.testing.assert_array_equal(found.pixels, PIXELS[0])
+    assert found.pixel_size_nm == pytest.approx(size_nm)
+    assert found.pixel_size_source
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.dm3", lambda: dm3(PIXELS)),
+        ("a.ser", lambda: ser(list(PIXELS))),
+        ("a.emd", lambda: velox([np.moveaxis(PIXELS, 0, -1)])),
+        ("a.emd", lambda: velox([p[:, :, None] for p in PIXELS])),
+        ("a.emd", lambda: berkeley(PIXELS)),
+        ("a.mrc", lambda: mrc(PIXELS)),
+    ],
+)
+def test_each_image_of_a_stack_is_one(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content())
+    found = images(path)
+    assert list(found) == ["1", "2", "3"]
+    for one, pixels in zip(found.values(), PIXELS, strict=True):
+        np.testing.assert_array_equal(one.pixels, pixels)
+
+
+def test_what_is_no_image_has_the_reason(tmp_path):
+    path = tmp_path / "a.dm3"
+    path.write_bytes(dm3(PIXELS, depth_unit="eV"))
+    assert "spectrum" in images(path)[""]
+    path = tmp_path / "b.emd"
+    path.write_bytes(velox([PIXELS[0][:, :, None], PIXELS[0][:, :, None] * 1j]))
+    found = images(path)
+    assert "complex" in found["2"]
+    assert found["1"].pixel_size_nm == pytest.approx(0.1)
+    path = tmp_path / "c.emi"
+    path.write_bytes(b"JM")
+    with pytest.raises(ImageError, match=r"c_1\.ser"):
+        images(path)
+
+
+def test_a_diffraction_pattern_has_no_length(tmp_path):
+    path = tmp_path / "a.dm3"
+    path.write_bytes(dm3(PIXELS[0], unit="1/nm"))
+    found = read_micrograph(path)
+    assert np.isnan(found.pixel_size_nm)
+    assert "diffraction" in found.warnings[0]
+
+
+def test_a_stack_cut_short_keeps_what_is_there(tmp_path):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(PIXELS)[:-100])
+    found = images(path)
+    np.testing.assert_array_equal(found["2"].pixels, PIXELS[1])
+    assert "truncated" in found["3"]
+
+
+def test_without_the_library_the_reason_says_what_to_do(tmp_path, monkeypatch):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(PIXELS))
+    monkeypatch.setattr(microscope.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImageError, match=r"nanoarray\[microscopes\]"):
+        read_micrograph(path)
+
+
+REAL = {
+    "FEI_HAADF_UK.dm3": 5.506073,
+    "test_STEM_image.dm3": 0.248538017,
+    "gatan_MoS2_haadf.dm3": 0.012695312,
+    "jeol_haadf.dm4": 1.249014,
+    "test-1.dm3": None,
+    "test-1.dm4": None,
+    "fei_example_tem_stack.emd": 0.008172883,
+    "fei_example_dpc_titles.emd": 0.099619916,
+    "HAADFscan.mrc": 5.679131317,
+    "128x128-TEM_search_1.ser": 5.261214205,
+}
+
+
+@pytest.mark.parametrize(("name", "size_nm"), REAL.items())
+def test_real_files(real_data, name, size_nm):
+    found = images(real_data / "vendor_formats" / name).values()
+    sizes = [f.pixel_size_nm for f in found if not isinstance(f, str)]
+    assert sizes
+    if size_nm is None:
+        assert np.isnan(sizes).all()
+    else:
+        np.testing.assert_allclose(sizes, size_nm, rtol=1e-6)
