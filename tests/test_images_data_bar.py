@@ -91,3 +91,49 @@ def test_real_bars_are_found_without_metadata(real_data):
 def test_real_micrographs_without_bar(real_data):
     for path in find_micrographs(real_data / "tem_superlattice"):
         assert find_data_bar(read_micrograph(path, cut_data_bar=False).pixels) == 0
+
+
+def test_rows_of_micrograph_below_the_bar_go_with_it(micrograph):
+    """Zeiss draws its bar over the micrograph, between ruled lines, and leaves a row below it."""
+    drawn = np.full((60, 400), 255.0)
+    drawn[12:40, 20:380:9] = drawn[12:40, 21:380:9] = 0
+    drawn[[0, -1]] = 0
+    pixels = micrograph.astype(np.float64)
+    pixels[-61:-1] = drawn
+    assert find_data_bar(pixels.astype(np.uint8)) == 61
+    assert find_data_bar(pixels[:-61].astype(np.uint8)) == 0
+
+
+def test_bar_that_was_scaled_with_its_picture(micrograph):
+    """Its writing is of no one tone, and a shaded line closes it."""
+    drawn = ndimage.gaussian_filter(bar(400, 20, 255, 0, seed=4), 0.9)
+    again = ndimage.gaussian_filter(bar(400, 20, 255, 0, seed=5), 0.9)
+    third = ndimage.gaussian_filter(bar(400, 20, 255, 0, seed=6), 0.9)
+    shade = np.linspace(250, 20, 8)[:, np.newaxis] * np.ones((8, 400))
+    lines = [part[:-2] for part in (drawn, again, third)]
+    top = np.full((4, 400), 255.0)
+    grey = np.minimum(micrograph, 230)
+    pixels = np.concatenate([grey, top, *lines, shade]).astype(np.uint8)
+    assert abs(find_data_bar(pixels) - (4 + 54 + 8)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("test_tiff_Zeiss_SEM_1k.tif", 77),
+        ("zeiss_sem_ti64.tif", 0),
+        ("TVIPS_bin4.tif", 0),
+        ("jeol_it800_makernote.tif", 66),
+    ],
+)
+def test_real_bars_of_other_vendors(real_data, name, rows):
+    pixels = read_micrograph(real_data / "vendor_formats" / name, cut_data_bar=False).pixels
+    assert find_data_bar(pixels) == rows
+
+
+def test_figure_panels_have_one_bar(real_data):
+    found = {}
+    for path in find_micrographs(real_data / "tem_particles" / "images"):
+        found[path.stem] = int(read_micrograph(path).metadata["data_bar_px"])
+    # The only one with the bar of its camera: 79 rows, as a person counts them.
+    assert {name: rows for name, rows in found.items() if rows} == {"1ecd5c901c": 79}

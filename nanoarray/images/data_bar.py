@@ -14,6 +14,16 @@ MAX_BEYOND_WRITING = 0.15  # of the same; a piece of micrograph within vacuum ha
 MIN_WRITING_OF_BAR = 0.005
 MAX_BAR_OF_IMAGE = 0.25
 MIN_BAR_ROWS = 8
+#: Rows of micrograph that may show below a bar that was drawn over it, as Zeiss does.
+MAX_ROWS_BELOW = 2
+#: A ruled line around the bar is one tone over this part of a row, and this many rows thick; at the
+#: very bottom some cameras draw a shaded one.
+MIN_ONE_TONE_OF_RULE = 0.97
+MAX_RULE_ROWS, MAX_BOTTOM_RULE_ROWS = 4, 10
+#: The tone of a bar covers this part of one of its top rows, and no more than this of those beyond.
+EDGE_ROWS, MIN_TONE_INSIDE, MAX_TONE_BEYOND = 3, 0.9, 0.01
+#: Writing of no one tone is known by how many strokes a row of it has, and how thin they are [px].
+MIN_STROKES, MAX_STROKE_PX = 5, 8
 
 
 def data_bar_rows(
@@ -59,18 +69,25 @@ def find_data_bar(pixels: NDArray[np.generic]) -> int:
     tolerance = 0.03 * span
     background = _flat_tone(bottom[: MIN_BAR_ROWS * 2], tolerance)
     is_background = np.abs(bottom - background) <= tolerance
-    frame = (bottom.max(axis=1) - bottom.min(axis=1)) <= tolerance  # ruled line around the bar
-    belongs = (is_background.mean(axis=1) >= MIN_BACKGROUND_PER_ROW) | frame
-    rows = deepest if belongs.all() else int(np.argmin(belongs))
-    if rows < MIN_BAR_ROWS or rows == deepest:
+    of_background = is_background.mean(axis=1) >= MIN_BACKGROUND_PER_ROW
+    frame = _rules(bottom, tolerance, of_background)
+    belongs = of_background | frame
+    below = int(np.argmax(belongs))
+    if not belongs.any() or below > MAX_ROWS_BELOW:
         return 0
-    bar, inside = bottom[:rows], is_background[:rows]
-    inner = ~frame[:rows]
+    rest = belongs[below:]
+    rows = deepest if rest.all() else below + int(np.argmin(rest))
+    if rows - below < MIN_BAR_ROWS or rows == deepest:
+        return 0
+    bar, inside = bottom[below:rows], is_background[below:rows]
+    inner = ~frame[below:rows]
     if not inner.any() or inside[inner].mean() < MIN_BACKGROUND_OF_BAR:
         return 0
     strokes = bar[inner][np.abs(bar[inner] - background) >= MIN_CONTRAST_OF_WRITING * span]
     if strokes.size < MIN_WRITING_OF_BAR * bar.size:
         return 0
+    if _is_pasted(is_background.mean(axis=1), below, rows) and _is_text(~inside[inner]):
+        return rows  # scaled with the picture, its writing is of no one tone
     writing = _flat_tone(strokes, tolerance)
     if np.mean(np.abs(strokes - writing) <= tolerance) < MIN_ONE_TONE_OF_WRITING:
         return 0
@@ -78,6 +95,42 @@ def find_data_bar(pixels: NDArray[np.generic]) -> int:
     if abs(extreme - writing) > MAX_BEYOND_WRITING * span:
         return 0
     return rows
+
+
+def _rules(
+    bottom: NDArray[np.float32], tolerance: float, of_background: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Rows that are a ruled line around the bar: of one tone, and few together.
+
+    More such rows are a dark or saturated part of the micrograph, or of the bar itself.
+    """
+    middle = np.median(bottom, axis=1, keepdims=True)
+    one_tone = (np.abs(bottom - middle) <= tolerance).mean(axis=1) >= MIN_ONE_TONE_OF_RULE
+    rule = one_tone & ~of_background
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], rule, [False]])))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        at_bottom = start <= MAX_ROWS_BELOW
+        if stop - start > (MAX_BOTTOM_RULE_ROWS if at_bottom else MAX_RULE_ROWS):
+            rule[start:stop] = False
+    constant = (bottom.max(axis=1) - bottom.min(axis=1)) <= tolerance
+    return rule | (constant & of_background)
+
+
+def _is_pasted(share: NDArray[np.float64], below: int, rows: int) -> bool:
+    """Whether the bar ends as only something drawn does: with one row, over the whole width.
+
+    ``share`` is the part of each row, the last first, that is the tone of the bar.
+    """
+    edge = share[max(below, rows - EDGE_ROWS) : rows].max() >= MIN_TONE_INSIDE
+    return bool(edge and share[rows : rows + EDGE_ROWS].max() <= MAX_TONE_BEYOND)
+
+
+def _is_text(ink: NDArray[np.bool_]) -> bool:
+    """Whether what is in the bar is many thin strokes; ``ink`` is where it is no background."""
+    steps: NDArray[np.int8] = np.diff(np.pad(ink, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    runs = np.nonzero(steps == -1)[1] - np.nonzero(steps == 1)[1]
+    many = len(runs) >= MIN_STROKES * int(ink.any(axis=1).sum())
+    return many and float(np.median(runs)) <= MAX_STROKE_PX
 
 
 def _flat_tone(values: NDArray[np.float32], tolerance: float) -> float:
