@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanoarray.nanocrystal.shape.diagnostics import drawn_jaccard
 from nanoarray.nanocrystal.shape.distribution import ShapeDistribution, draw_shapes
 from nanoarray.nanocrystal.shape.formula import (
     P_RANGE,
@@ -17,6 +16,7 @@ from nanoarray.nanocrystal.shape.formula import (
     p_from_coordinate,
     radius,
 )
+from nanoarray.nanocrystal.shape.render import drawn_jaccard
 
 THETA = np.linspace(0.0, 2.0 * np.pi, 3601)
 EXPONENT = st.floats(0.3, 30.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nanoarray.errors import InputError
+from nanoarray.nanocrystal.measure.crops import cut_crops
 from nanoarray.nanocrystal.shape import diagnostics
 from nanoarray.nanocrystal.shape.distribution import draw_shapes
 from nanoarray.nanocrystal.shape.formula import ShapeParameters, canonical, curve_jaccard
@@ -245,7 +246,9 @@ def test_predicts_held_out_shapes(held_out):
     shapes, _masks, found = held_out
     errors = diagnostics.parameter_errors(shapes, found)
     assert errors["unknown"] == 0
-    assert errors["d_accuracy"] > 0.9
+    # Eggs (d = 1) that an ellipse covers as well are called ellipses: right by what they draw.
+    assert errors["d_accuracy"] > 0.88
+    assert errors["d_or_same_shape"] > 0.92
     assert errors["p_relative_median"] < 0.12
     assert errors["axis_ratio_median"] < 0.08
     assert errors["turn_median_deg"] < 2.0
@@ -318,6 +321,27 @@ def test_diagnostics(held_out):
     assert same["d_accuracy"] == 1.0
     assert same["shape_jaccard"] == pytest.approx(1.0)
     assert same["turn_median_deg"] == 0.0
+
+
+@pytest.mark.parametrize("axis_ratio", [1.0, 1.25])
+def test_small_discs_and_ellipses_have_two_axes(axis_ratio):
+    """A population of ellipses of 20 px, as segmented: none is an egg or a rounded hexagon."""
+    rng = np.random.default_rng(3)
+    labels = np.zeros((60 * 8, 60 * 8), np.int32)
+    y, x = np.mgrid[:60, :60]
+    for k in range(64):
+        cy, cx, turn = *(29.5 + rng.uniform(-0.5, 0.5, 2)), rng.uniform(0, np.pi)
+        u = (x - cx) * np.cos(turn) + (y - cy) * np.sin(turn)
+        v = (y - cy) * np.cos(turn) - (x - cx) * np.sin(turn)
+        inside = np.hypot(u / axis_ratio**0.5, v * axis_ratio**0.5) < 10 + rng.normal(
+            0, 0.25, u.shape
+        )
+        labels[60 * (k // 8) :, 60 * (k % 8) :][:60, :60][inside] = k + 1
+    masks = cut_crops(labels, labels.astype(np.uint8), size=64).mask
+    found = predict_shapes(masks)
+    assert (found["d"] == 2).mean() > 0.9
+    assert np.abs(np.median(found["axis_ratio"]) - axis_ratio) < 0.04
+    assert found["jaccard"].mean() > 0.93
 
 
 def test_candidates_are_ordered(held_out):

@@ -6,12 +6,12 @@ from skimage.draw import polygon2mask
 
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.measure.crops import cut_crops
-from nanoarray.nanocrystal.shape.diagnostics import drawn_jaccard, phase_error_deg
+from nanoarray.nanocrystal.shape.diagnostics import phase_error_deg
 from nanoarray.nanocrystal.shape.distribution import draw_shapes
 from nanoarray.nanocrystal.shape.formula import ShapeParameters, canonical
 from nanoarray.nanocrystal.shape.predict import fit_shapes, predict_shapes
 from nanoarray.nanocrystal.shape.refine import jaccard, place_shapes, refine_shapes
-from nanoarray.nanocrystal.shape.render import outline, render_shapes
+from nanoarray.nanocrystal.shape.render import drawn_jaccard, outline, render_shapes
 from nanoarray.nanocrystal.shape.train import training_masks
 
 

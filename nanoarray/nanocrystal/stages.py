@@ -267,7 +267,7 @@ STAGES: tuple[Stage, ...] = (
         "shapes",
         ("crystals",),
         ShapesParameters,
-        2,
+        3,
         "row",
         _plan_shapes,
         _place,

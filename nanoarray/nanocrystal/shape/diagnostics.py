@@ -16,23 +16,10 @@ from nanoarray.nanocrystal.shape.formula import (
     distinctness,
     p_coordinate,
 )
-from nanoarray.nanocrystal.shape.render import render_shapes, shape_parameters
+from nanoarray.nanocrystal.shape.render import drawn_jaccard, shape_parameters
 
 #: A shape closer to a circle than this has no d or phase worth counting.
 _ROUND = 0.06
-#: Radius at which two shapes are drawn to be compared: a crystal fills its 64 px crop.
-_RADIUS_PX = 20.0
-
-
-def drawn_jaccard(first: ShapeParameters, second: ShapeParameters) -> NDArray[np.float64]:
-    """Jaccard index of pairs of shapes drawn with one centroid and one area, edges soft.
-
-    Unlike `formula.curve_jaccard` it compares shapes of different d, whose centroids lie elsewhere.
-    """
-    one = render_shapes(first, size_px=96, equivalent_radius_px=_RADIUS_PX)
-    other = render_shapes(second, size_px=96, equivalent_radius_px=_RADIUS_PX)
-    both = np.minimum(one, other).sum(axis=(1, 2), dtype=np.float64)
-    return np.asarray(both / np.maximum(one, other).sum(axis=(1, 2), dtype=np.float64))
 
 
 def learning_curve(history: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:

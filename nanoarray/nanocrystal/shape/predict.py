@@ -14,10 +14,10 @@ from nanoarray.nanocrystal.shape.formula import (
     D_VALUES,
     ShapeParameters,
     canonical,
-    curve_jaccard,
 )
 from nanoarray.nanocrystal.shape.polar import polar_masks
 from nanoarray.nanocrystal.shape.refine import checked_masks, jaccard, refine_shapes
+from nanoarray.nanocrystal.shape.render import drawn_jaccard
 from nanoarray.nanocrystal.shape.targets import decode, phase_of
 
 __all__ = ["Candidates", "fit_shapes", "predict_candidates", "predict_shapes"]
@@ -30,6 +30,10 @@ _PREFERRED_D = np.array([9, 1, 0, 2, 3, 4, 5])
 #: this, and their curves cover each other by this much.
 _SAME_OVERLAP = 0.02
 _SAME_CURVE = 0.955
+#: A curve of other than two axes is called an ellipse where, at its best, it covers the crystal by
+#: no more than this better than the ellipse of equal moments, and covers that by so much.
+_ELLIPSE_OVERLAP = 0.01
+_ELLIPSE_CURVE = 0.90
 #: How much a higher Jaccard index counts against a lower probability: a kind that is ten times
 #: less likely has to cover the mask better by 0.046. Without it d is right less often (93 % of
 #: simulated crops for 97 %), because a wrong shape fits the errors of an edge as well.
@@ -168,10 +172,11 @@ def fit_shapes(
     """
     masks = checked_masks(crop_masks)
     found = predict_candidates(masks, count=_RANKS, weights=weights, batch=batch)
-    predicted, chosen = _best_drawn(masks, found)
+    predicted, chosen, plain = _best_drawn(masks, found)
     refined = refine_shapes(masks, predicted)
     prior = _TRUST * np.log(np.maximum(found.probability, 1e-12))
     score = refined["jaccard"] + prior[np.arange(masks.shape[0]), chosen]
+    score[plain] += _SAME_OVERLAP  # as when it was preferred
     for rank, shapes in enumerate(found.shapes):
         tried = np.flatnonzero((refined["jaccard"] < _GOOD_FIT) & (chosen != rank))
         other = refine_shapes(masks[tried], shapes.rows(tried))
@@ -181,12 +186,6 @@ def fit_shapes(
         for name, values in refined.items():
             values[tried[better]] = other[name][better]
     return predicted, refined
-
-
-def _rows(shapes: ShapeParameters, rows: NDArray[np.intp]) -> ShapeParameters:
-    return ShapeParameters(
-        shapes.p[rows], shapes.d[rows], shapes.axis_ratio[rows], shapes.phase_deg[rows]
-    )
 
 
 def _simplest(
@@ -200,40 +199,90 @@ def _simplest(
     order = np.column_stack([_PREFERRED_D[np.maximum(s.d, 0)] for s in shapes])
     rows = np.arange(chosen.size)
     best = chosen.copy()
-    picked = ShapeParameters(
-        np.column_stack([s.p for s in shapes])[rows, chosen],
-        np.column_stack([s.d for s in shapes])[rows, chosen],
-        np.column_stack([s.axis_ratio for s in shapes])[rows, chosen],
-        np.column_stack([s.phase_deg for s in shapes])[rows, chosen],
-    )
+    picked = _pick(shapes, chosen)
     for rank, other in enumerate(shapes):
         simpler = order[rows, rank] < order[rows, best]
         near = overlap[rows, rank] >= overlap[rows, chosen] - _SAME_OVERLAP
         tried = np.flatnonzero(simpler & near)
-        same = curve_jaccard(_rows(picked, tried), _rows(other, tried), angle_count=360)
-        best[tried[same >= _SAME_CURVE]] = rank
+        same = drawn_jaccard(picked.rows(tried), other.rows(tried)) >= _SAME_CURVE
+        best[tried[same]] = rank
     return best
+
+
+def _pick(shapes: Sequence[ShapeParameters], chosen: NDArray[np.intp]) -> ShapeParameters:
+    """Of every row the shape of its rank."""
+    rows = np.arange(chosen.size)
+    p, d, axis_ratio, phase = (
+        np.column_stack(parts)[rows, chosen] for parts in zip(*shapes, strict=True)
+    )
+    return ShapeParameters(p, d, axis_ratio, phase)
+
+
+def _ellipses(masks: NDArray[np.bool_]) -> ShapeParameters:
+    """Ellipses with the second moments of masks that hold pixels."""
+    y, x = (np.arange(size, dtype=np.float64) for size in masks.shape[1:])
+    by_y, by_x = masks.sum(axis=2, dtype=np.float64), masks.sum(axis=1, dtype=np.float64)
+    area = by_y.sum(axis=1)
+    mean_y, mean_x = by_y @ y / area, by_x @ x / area
+    yy, xx = by_y @ y**2 / area - mean_y**2, by_x @ x**2 / area - mean_x**2
+    # Of one row after another: all at once would be a copy of the masks in floating point.
+    xy = np.array([y @ mask @ x for mask in masks]) / area - mean_y * mean_x
+    spread, mean = np.hypot((xx - yy) / 2, xy), (xx + yy) / 2 + 1 / 12  # a pixel is a square
+    ratio = np.sqrt((mean + spread) / (mean - spread))
+    # Of the long axis, counter-clockwise with y down; at a phase of 0 the curve is longest along y.
+    direction = 0.5 * np.arctan2(-2 * xy, xx - yy)
+    two = np.full(area.size, 2)
+    return canonical(two.astype(np.float64), two, ratio, 90.0 - np.rad2deg(direction))
+
+
+def _plain_ellipses(
+    masks: NDArray[np.bool_], picked: ShapeParameters, overlap: NDArray[np.float64]
+) -> tuple[ShapeParameters, NDArray[np.float64], NDArray[np.bool_]]:
+    """Call an ellipse what the network's curve, at its best, hardly covers better.
+
+    A slightly egg-shaped curve of one axis, or a rounded hexagon, passes for a circle of a few
+    pixels, and the network may name neither kind of two axes. Half of the spheres of one
+    population would be eggs.
+
+    Returns the shapes, their overlaps, and which are such ellipses.
+    """
+    tried = np.flatnonzero((picked.d > 0) & (picked.d != 2))
+    tried = tried[overlap[tried] > 0]
+    ellipses = _ellipses(masks[tried])
+    covered = jaccard(masks[tried], ellipses)
+    same = covered >= overlap[tried] - _ELLIPSE_OVERLAP
+    same[same] = drawn_jaccard(picked.rows(tried[same]), ellipses.rows(same)) >= _ELLIPSE_CURVE
+    best = refine_shapes(masks[tried[same]], picked.rows(tried[same]))["jaccard"]
+    same[same] = covered[same] >= best - _ELLIPSE_OVERLAP
+    plain = np.zeros(overlap.size, bool)
+    plain[tried[same]] = True
+    p, d = picked.p.copy(), picked.d.copy()
+    axis_ratio, phase = picked.axis_ratio.copy(), picked.phase_deg.copy()
+    p[plain], d[plain], axis_ratio[plain], phase[plain] = ellipses.rows(same)
+    overlap = overlap.copy()
+    overlap[plain] = covered[same]
+    return ShapeParameters(p, d, axis_ratio, phase), overlap, plain
 
 
 def _best_drawn(
     masks: NDArray[np.bool_], found: Candidates
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.intp]]:
-    """The shape of every mask by probability and overlap together, and its rank."""
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.intp], NDArray[np.bool_]]:
+    """The shape of every mask by probability and overlap, its rank, and whether it is an ellipse.
+
+    The rank of an ellipse is that of the kind that it replaces.
+    """
     overlap = np.column_stack([jaccard(masks, shapes) for shapes in found.shapes])
     score = overlap + _TRUST * np.log(np.maximum(found.probability, 1e-12))
     chosen = np.argmax(np.where(np.isnan(score), -np.inf, score), axis=1)
     chosen = _simplest(found.shapes, overlap, chosen)
-    rows = np.arange(masks.shape[0])
-
-    def pick(field: str) -> NDArray[Any]:
-        return np.column_stack([getattr(shapes, field) for shapes in found.shapes])[rows, chosen]
-
-    best = {
-        "p": pick("p"),
-        "d": pick("d"),
-        "axis_ratio": pick("axis_ratio"),
-        "phase": pick("phase_deg"),
+    covered = overlap[np.arange(masks.shape[0]), chosen]
+    picked, covered, plain = _plain_ellipses(masks, _pick(found.shapes, chosen), covered)
+    best: dict[str, NDArray[Any]] = {
+        "p": picked.p,
+        "d": picked.d,
+        "axis_ratio": picked.axis_ratio,
+        "phase": picked.phase_deg,
         "d_probability": found.d_probability,
-        "jaccard": overlap[rows, chosen],
+        "jaccard": covered,
     }
-    return best, chosen
+    return best, chosen, plain

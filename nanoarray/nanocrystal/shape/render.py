@@ -23,6 +23,9 @@ from nanoarray.nanocrystal.shape.raster import (
 
 FloatArray = NDArray[np.float64]
 
+#: Radius at which two shapes are drawn to be compared: a crystal fills its 64 px crop.
+_RADIUS_PX = 20.0
+
 
 def shape_parameters(parameters: Mapping[str, ArrayLike] | ShapeParameters) -> ShapeParameters:
     """Parameters of n shapes as arrays, from a mapping with `p`, `d`, `axis_ratio`, `phase` [deg].
@@ -99,6 +102,18 @@ def render_shapes(
         coverage,
     )
     return coverage
+
+
+def drawn_jaccard(first: ShapeParameters, second: ShapeParameters) -> NDArray[np.float64]:
+    """Jaccard index of pairs of shapes drawn with one centroid and one area, edges soft.
+
+    Unlike `nanoarray.nanocrystal.shape.formula.curve_jaccard` it compares shapes of different d,
+    whose centroids lie elsewhere.
+    """
+    one = render_shapes(first, size_px=96, equivalent_radius_px=_RADIUS_PX)
+    other = render_shapes(second, size_px=96, equivalent_radius_px=_RADIUS_PX)
+    both = np.minimum(one, other).sum(axis=(1, 2), dtype=np.float64)
+    return np.asarray(both / np.maximum(one, other).sum(axis=(1, 2), dtype=np.float64))
 
 
 def outline(
