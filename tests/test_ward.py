@@ -44,6 +44,17 @@ def test_labels_equal_scipy_and_scikit_learn():
     assert adjusted_rand_score(cut_tree(tree, distance_threshold=25.0), model.labels_) > 0.999
 
 
+@pytest.mark.parametrize("scale", [1e15, 1.0, 1e-20])
+def test_neither_scale_nor_order_nor_direction_matter(scale):
+    rng = np.random.default_rng(5)
+    points = blobs(700)
+    turn = np.linalg.qr(rng.normal(size=(points.shape[1], points.shape[1])))[0]
+    order = rng.permutation(700)
+    expected = ward_tree(points)[:, 2]
+    found = ward_tree((points @ turn)[order] * scale)[:, 2]
+    np.testing.assert_allclose(found / scale, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_merge_heights_equal_cophenetic_distances():
     points = blobs(90)
     pairs = np.stack(np.triu_indices(90, 1), axis=1)

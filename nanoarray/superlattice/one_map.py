@@ -74,16 +74,22 @@ def grain_map(
     return _map_variables(found, field, _cell_areas(field, grid))
 
 
+#: Variable of the group ``tiles`` that each kind of feature is made of.
+FEATURE_SOURCE = {
+    "profile": "projection_variance",
+    "variance": "projection_variance",
+    "alignment": "alignment",
+}
+
+
 def tile_feature_vectors(
-    variance: npt.NDArray[np.float32], alignment: npt.NDArray[np.uint8], valid: Mask, kind: str
+    source: npt.NDArray[Any], valid: Mask, kind: str
 ) -> npt.NDArray[np.float32]:
-    """What tiles are clustered by: (tile_y, tile_x, features), NaN where a tile is not valid."""
-    if kind == "profile":
-        vectors = profile_features(variance)
-    elif kind == "variance":
-        vectors = variance.astype(np.float32)
-    else:
-        vectors = alignment.astype(np.float32)
+    """What tiles are clustered by: (tile_y, tile_x, features), NaN where a tile is not valid.
+
+    ``source`` (tile_y, tile_x, angle) is the variable of `FEATURE_SOURCE`.
+    """
+    vectors = profile_features(source) if kind == "profile" else source.astype(np.float32)
     return np.where(valid[..., None], vectors, np.float32(np.nan))
 
 

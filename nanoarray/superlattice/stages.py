@@ -336,7 +336,7 @@ STAGES: tuple[Stage, ...] = (
         "tile_clusters",
         ("images", "tiles"),
         TileClustersParameters,
-        2,
+        3,
         "image",
         _plan_tile_clusters,
         _cluster,

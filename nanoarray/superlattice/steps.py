@@ -190,17 +190,17 @@ def cluster_tiles(
             chosen,
         )
 
+    source = one_map.FEATURE_SOURCE[chosen.features]
+
     def one(**values: np.ndarray) -> dict[str, Any]:
-        vectors = one_map.tile_feature_vectors(
-            values["projection_variance"], values["alignment"], values["valid"], chosen.features
-        )
+        vectors = one_map.tile_feature_vectors(values[source], values["valid"], chosen.features)
         return one_map.cluster_labels(vectors, chosen, fitted)
 
     found = map_images(
         one,
         tiles,
         group="tile_clusters",
-        arrays=["projection_variance", "alignment", "valid"],
+        arrays=[source, "valid"],
         scalars=[],
         outputs=["cluster", "cluster_count"],
         sizes={"tile_y": tiles.sizes["tile_y"], "tile_x": tiles.sizes["tile_x"]},
@@ -329,8 +329,7 @@ GRAIN_MAP_NAMES = (
 def tile_vectors(tiles: xr.Dataset, i: int, parameters: TileClustersParameters) -> np.ndarray:
     """Feature vectors of the tiles of image ``i``, (tile_y, tile_x, features), NaN if not valid."""
     return one_map.tile_feature_vectors(
-        tiles["projection_variance"][i].values,
-        tiles["alignment"][i].values,
+        tiles[one_map.FEATURE_SOURCE[parameters.features]][i].values,
         tiles["valid"][i].values,
         parameters.features,
     )

@@ -15,7 +15,17 @@ import numpy.typing as npt
 
 from nanoarray.errors import InputError
 
-_BLOCK: Final = 1024
+#: Points whose distances are found together, and features after which it is asked whether any of
+#: them can still be the nearest.
+_BLOCK: Final = 128
+_STEP: Final = 8
+#: Axes along which points are put into order, and the share of them that is left when they are
+#: put into order again.
+_AXES: Final = 16
+_REARRANGED: Final = 0.8
+#: More than any distance.
+_FAR: Final = np.float32(1e30)
+_ROUNDING: Final = np.float32(1.00001)
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
 
 Tree = npt.NDArray[np.float64]
@@ -61,8 +71,11 @@ def ward_tree(points: npt.ArrayLike, *, weights: npt.ArrayLike | None = None) ->
         mass = np.asarray(weights, dtype=np.float64)
         if mass.shape != values.shape[:1] or not np.all((mass > 0) & np.isfinite(mass)):
             raise InputError("weights must be positive, one per point")
-    # About their mean, float32 holds more digits of the differences.
-    first, second, height = _chain(np.ascontiguousarray((values - values.mean(axis=0)).T), mass)
+    turned = _principal_components(values)
+    # A power of two: no digit is lost, and no distance comes near what stands for far away.
+    scale = np.ldexp(1.0, int(np.frexp(np.abs(turned).max())[1]))
+    first, second, height = _chain((turned / scale).astype(np.float32), mass)
+    height *= scale
     order = np.argsort(height, kind="stable")
     return _numbered(first[order], second[order], height[order], mass)
 
@@ -127,34 +140,105 @@ def merge_heights(tree: Tree, pairs: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return _merge_heights(tree, both)
 
 
+def _principal_components(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The points (features, n) about their mean, turned so that the first axes tell them apart.
+
+    Distances stay as they are; float32 holds more digits of differences about the mean.
+    """
+    centred = values - values.mean(axis=0)
+    _, axes = np.linalg.eigh(_scatter(centred))
+    turned = centred.astype(np.float64) @ axes[:, ::-1]
+    return np.ascontiguousarray(turned.T, dtype=np.float32)
+
+
+@nb.njit(nogil=True, cache=True)
+def _scatter(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Sum of products of the columns, added in the order of the rows on any number of threads."""
+    count, features = rows.shape
+    total = np.zeros((features, features))
+    for k in range(count):
+        for i in range(features):
+            value = np.float64(rows[k, i])
+            for j in range(features):
+                total[i, j] += value * rows[k, j]
+    return total
+
+
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def _scan(
     points: npt.NDArray[np.float32],
     weights: npt.NDArray[np.float32],
     active: int,
     slot: int,
+    bound: np.float32,
     keys: npt.NDArray[np.float32],
-) -> np.floating:
-    """Ward distance (squared, halved) of every active slot to one, and the smallest of them."""
+) -> int:
+    """Ward distance (squared, halved) of active slots to one; returns the slot of the smallest.
+
+    ``bound``: more than the smallest distance. A block of slots that are all farther away than
+    that, or than a slot seen before, is left when its first features show it, as far away.
+    """
+    features = points.shape[0]
     own = weights[slot]
-    best = np.float32(np.inf)
+    best, where = bound, -1
     for start in range(0, active, _BLOCK):
         stop = min(start + _BLOCK, active)
         part = keys[start:stop]
-        part[:] = np.float32(0.0)
-        for f in range(points.shape[0]):
-            value = points[f, slot]
-            row = points[f, start:stop]
-            for i in range(stop - start):
-                difference = row[i] - value
-                part[i] += difference * difference
         mass = weights[start:stop]
+        part[:] = np.float32(0.0)
+        if start <= slot < stop:
+            part[slot - start] = _FAR
+        done, near = 0, 1
+        while done < features and near > 0:
+            upto = min(done + _STEP, features)
+            for f in range(done, upto):
+                value = points[f, slot]
+                row = points[f, start:stop]
+                for i in range(stop - start):
+                    difference = row[i] - value
+                    part[i] += difference * difference
+            done = upto
+            # A little more than the best: these products are rounded otherwise than those below.
+            limit = best * _ROUNDING
+            near = 0
+            for i in range(stop - start):
+                near += part[i] * (own * mass[i]) <= limit * (own + mass[i])
+        if near == 0:
+            part[:] = _FAR
+            continue
         for i in range(stop - start):
             part[i] *= own * mass[i] / (own + mass[i])
-    keys[slot] = np.float32(3.0e38)
-    for i in range(active):
-        best = min(best, keys[i])
-    return best
+        for i in range(stop - start):
+            if part[i] < best:
+                best, where = part[i], start + i
+    return where
+
+
+@nb.njit(nogil=True, cache=True)
+def _near_together(points: npt.NDArray[np.float32]) -> Integers:
+    """Order of points in which every block holds points near each other.
+
+    Halves along the axis of the largest spread, down to the blocks of `_scan`.
+    """
+    features, count = points.shape
+    order = np.arange(count)
+    waiting = [(0, count)]
+    while len(waiting) > 0:
+        start, stop = waiting.pop()
+        blocks = (stop - start + _BLOCK - 1) // _BLOCK
+        if blocks < 2:
+            continue
+        own = order[start:stop]
+        axis, widest = 0, np.float32(-1.0)
+        for f in range(min(features, _AXES)):
+            spread = points[f][own].std()
+            if spread > widest:
+                axis, widest = f, spread
+        order[start:stop] = own[np.argsort(points[axis][own], kind="mergesort")]
+        middle = start + _BLOCK * (blocks // 2)
+        waiting.append((start, middle))
+        waiting.append((middle, stop))
+    return order
 
 
 @nb.njit(nogil=True, cache=True)
@@ -170,28 +254,39 @@ def _chain(
     member = np.arange(count)
     slot_of = np.arange(count)
     chain = np.empty(count + 1, dtype=np.int64)
+    # Distance of each link of the chain to the one before.
+    step = np.empty(count + 1, dtype=np.float32)
     first = np.empty(count - 1, dtype=np.int64)
     second = np.empty(count - 1, dtype=np.int64)
     height = np.empty(count - 1)
     active, length, merges = count, 0, 0
+    arranged = 2 * count
     while active > 1:
+        if active < _REARRANGED * arranged and active > _BLOCK:
+            # Merged clusters leave gaps, which others fill: the blocks lose their order.
+            order = _near_together(points[:, :active])
+            points[:, :active] = points[:, :active][:, order]
+            weights[:active], heavy[:active] = weights[:active][order], heavy[:active][order]
+            member[:active] = member[:active][order]
+            slot_of[member[:active]] = np.arange(active)
+            arranged = active
         if length == 0:
             chain[0] = member[0]
+            step[0] = _FAR
             length = 1
         slot = slot_of[chain[length - 1]]
-        best = _scan(points, weights, active, slot, keys)
-        if length > 1 and keys[slot_of[chain[length - 2]]] <= best:
-            # Of equally near clusters the previous one is taken, or the chain would not end.
-            other = slot_of[chain[length - 2]]
-        else:
-            other = 0
-            while keys[other] != best:
-                other += 1
+        # Rounding may put the distance back a little above the distance here.
+        other = _scan(points, weights, active, slot, step[length - 1] * _ROUNDING, keys)
+        previous = slot_of[chain[length - 2]] if length > 1 else -1
+        # Of equally near clusters the previous one is taken, or the chain would not end.
+        if length == 1 or keys[other] < keys[previous]:
             chain[length] = member[other]
+            step[length] = keys[other]
             length += 1
             continue
+        other = previous
         first[merges], second[merges] = member[slot], member[other]
-        height[merges] = np.sqrt(2.0 * best)
+        height[merges] = np.sqrt(2.0 * keys[other])
         merges += 1
         length -= 2
         low, high = min(slot, other), max(slot, other)
