@@ -127,8 +127,9 @@ def _is_pasted(share: NDArray[np.float64], below: int, rows: int) -> bool:
 
 def _is_text(ink: NDArray[np.bool_]) -> bool:
     """Whether what is in the bar is many thin strokes; ``ink`` is where it is no background."""
-    steps: NDArray[np.int8] = np.diff(np.pad(ink, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    runs = np.nonzero(steps == -1)[1] - np.nonzero(steps == 1)[1]
+    padded = np.pad(ink, ((0, 0), (1, 1)))
+    starts, ends = padded[:, 1:] & ~padded[:, :-1], padded[:, :-1] & ~padded[:, 1:]
+    runs = np.nonzero(ends)[1] - np.nonzero(starts)[1]
     many = len(runs) >= MIN_STROKES * int(ink.any(axis=1).sum())
     return many and float(np.median(runs)) <= MAX_STROKE_PX
 
