@@ -1,6 +1,7 @@
 # make demo        everything from nothing: environment, simulated archive, pipeline, report
 # make test        environment, lint, types, layers, tests
 # make wheel-test  the wheel in an empty environment
+# make fuzz        12,000 hostile and broken files through every reader (minutes)
 # make bench       speed, memory and accuracy figures (minutes)
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types layers unit wheel wheel-test bench reference clean
+.PHONY: help demo test lint types layers unit wheel wheel-test bench fuzz reference clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -57,6 +58,9 @@ wheel-test: wheel
 
 bench: $(VENV)/.extras
 	$(BIN)/python -m benchmarks
+
+fuzz: $(VENV)/.extras
+	PYTHONPATH=tests $(BIN)/python tests/fuzz_readers.py --cases 12000
 
 reference: $(STAMP)
 	$(BIN)/python docs/make_reference.py

@@ -86,6 +86,19 @@ def test_what_is_no_image_has_the_reason(tmp_path):
         images(path)
 
 
+def test_links_out_of_the_file_are_not_followed(tmp_path, monkeypatch):
+    import h5py
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.emd").write_bytes(velox([PIXELS[0][:, :, None]]))
+    with h5py.File(tmp_path / "a.emd", "w") as file:
+        group = file.create_group("Data/Image/0")
+        group["Data"] = h5py.ExternalLink("other.emd", f"/Data/Image/{0:032x}/Data")
+        file["Data/Image/1"] = h5py.ExternalLink("other.emd", f"/Data/Image/{0:032x}")
+    found = images(tmp_path / "a.emd")
+    assert all(isinstance(reason, str) and "of its own" in reason for reason in found.values())
+
+
 def test_a_diffraction_pattern_has_no_length(tmp_path):
     path = tmp_path / "a.dm3"
     path.write_bytes(dm3(PIXELS[0], unit="1/nm"))

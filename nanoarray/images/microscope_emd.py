@@ -41,10 +41,12 @@ def emd_frames(
     import h5py
 
     with h5py.File(io.BytesIO(source.content), "r") as file:
-        velox = file.get(_VELOX)
+        top = _own(file, "Data")
+        velox = _own(top, "Image") if isinstance(top, h5py.Group) else None
         if isinstance(velox, h5py.Group):
             signals = [
-                _velox_signal(velox[key], f"{_VELOX}/{key}", scale_reading) for key in sorted(velox)
+                _velox_signal(_own(velox, key), f"{_VELOX}/{key}", scale_reading)
+                for key in sorted(velox)[:_MOST_GROUPS]
             ]
         else:
             signals = _berkeley_signals(file, scale_reading)
@@ -115,15 +117,23 @@ def _signal(data: h5py.Dataset, path: str, header: Header, *, depth_last: bool) 
     }
 
 
+def _own(group: Any, name: str) -> Any:
+    """A member of a group; None where it is not there, or is a link, which may leave the file."""
+    import h5py
+
+    link = group.get(name, getlink=True)
+    return group.get(name) if isinstance(link, h5py.HardLink) else None
+
+
 def _velox_signal(
     group: Any, path: str, scale_reading: Callable[..., tuple[Any, tuple[str, ...]]]
 ) -> dict[str, Any]:
     import h5py
 
-    data = group.get("Data") if isinstance(group, h5py.Group) else None
+    data = _own(group, "Data") if isinstance(group, h5py.Group) else None
     if not isinstance(data, h5py.Dataset):
-        return {"reason": "has no data"}
-    info = _velox_metadata(group.get("Metadata"))
+        return {"reason": "has no data of its own in the file"}
+    info = _velox_metadata(_own(group, "Metadata"))
     result = _part(info, "BinaryResult")
     pixel = _part(result, "PixelSize")
     units = [str(result.get(f"PixelUnit{axis}", "")) for axis in "XY"]
@@ -182,10 +192,10 @@ def _berkeley_signals(
     signals = []
     for path in paths:
         group = file[path]
-        data = group.get("data")
+        data = _own(group, "data")
         if not isinstance(data, h5py.Dataset):
             continue
-        axes = [_axis(group.get(f"dim{k}")) for k in range(1, data.ndim + 1)]
+        axes = [_axis(_own(group, f"dim{k}")) for k in range(1, data.ndim + 1)]
         # The stack runs along the axis that is no length; slower ones come first.
         depth_last = data.ndim == 3 and axes[0][1] == axes[1][1] != axes[2][1]
         across = axes[:2] if depth_last else axes[-2:]
