@@ -175,24 +175,37 @@ def limits(entry: dict[str, Any]) -> str:
 
 def command_line_page() -> str:
     parts = ["# Command line", paragraphs(cli.app.info.help or "")]
-    commands = [info.callback for info in cli.app.registered_commands if info.callback]
-    for command in commands:
-        parts += [f"## nanoarray {command.__name__}", paragraphs(inspect.getdoc(command) or "")]
-        arguments, options = [], []
-        for name, kind, info, default in command_parameters(command):
-            if type(info).__name__ == "ArgumentInfo":
-                label = info.metavar or name.upper().removesuffix("_URL")
-                arguments.append([code(label), kind, info.help or ""])
-            else:
-                # Inside Annotated, typer takes the first name for a default value.
-                names = ", ".join(map(code, [info.default, *info.param_decls]))
-                text = "" if default is None or default is False else code(default)
-                options.append([names, kind, text, info.help or ""])
-        if arguments:
-            parts.append(table(["argument", "type", "meaning"], arguments))
-        if options:
-            parts.append(table(["option", "type", "default", "meaning"], options))
+    for info in cli.app.registered_commands:
+        parts += command_entry(f"nanoarray {command_name(info)}", info.callback)
+    for group in cli.app.registered_groups:
+        parts += [f"## nanoarray {group.name}", paragraphs(group.typer_instance.info.help or "")]
+        for info in group.typer_instance.registered_commands:
+            name = f"nanoarray {group.name} {command_name(info)}"
+            parts += command_entry(name, info.callback, level="###")
     return page(*parts)
+
+
+def command_name(info: Any) -> str:
+    return info.name or info.callback.__name__.replace("_", "-")
+
+
+def command_entry(name: str, command: Any, level: str = "##") -> list[str]:
+    parts = [f"{level} {name}", paragraphs(inspect.getdoc(command) or "")]
+    arguments, options = [], []
+    for parameter, kind, info, default in command_parameters(command):
+        if type(info).__name__ == "ArgumentInfo":
+            label = info.metavar or parameter.upper().removesuffix("_URL")
+            arguments.append([code(label), kind, info.help or ""])
+        else:
+            # Inside Annotated, typer takes the first name for a default value.
+            names = ", ".join(map(code, [info.default, *info.param_decls]))
+            text = "" if default in (None, False, "") else code(default)
+            options.append([names, kind, text, info.help or ""])
+    if arguments:
+        parts.append(table(["argument", "type", "meaning"], arguments))
+    if options:
+        parts.append(table(["option", "type", "default", "meaning"], options))
+    return parts
 
 
 def command_parameters(command: Any) -> list[tuple[str, str, Any, Any]]:
@@ -214,6 +227,8 @@ def type_in_words(kind: Any) -> str:
         )
     if typing.get_origin(kind) is list:
         return f"{type_in_words(typing.get_args(kind)[0])}, several"
+    if typing.get_origin(kind) is typing.Literal:
+        return ", ".join(map(code, typing.get_args(kind)))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return ", ".join(code(member.value) for member in kind)
     words = {str: "text", int: "integer", float: "number", bool: "flag", Path: "path"}
@@ -225,6 +240,11 @@ def type_in_words(kind: Any) -> str:
 #: Module -> short name, introduction, names (None: its ``__all__``).
 MODULES: dict[str, tuple[str, str, list[str] | None]] = {
     "nanoarray": ("na", "The package: `import nanoarray as na`.", None),
+    "nanoarray.catalog": (
+        "catalog",
+        "Catalogs (`na.Catalog`), and what their searches give.",
+        ["Products"],
+    ),
     "nanoarray.report": (
         "report",
         "Figures, each as a function that returns a matplotlib figure, and the HTML report.",
@@ -264,11 +284,19 @@ def anchor(heading: str) -> str:
 
 
 def function_entry(name: str, function: Any) -> list[str]:
-    return [
+    entry = [
         f"### {name}",
         f"```python\n{signature(name, function)}\n```",
         numpydoc_to_markdown(inspect.getdoc(function) or ""),
     ]
+    if inspect.isclass(function):
+        for method, value in vars(function).items():
+            if inspect.isfunction(value) and not method.startswith("_") and value.__doc__:
+                entry += [
+                    f"```python\n{signature(f'{name}.{method}', value)}\n```",
+                    numpydoc_to_markdown(inspect.getdoc(value) or ""),
+                ]
+    return entry
 
 
 def signature(name: str, function: Any) -> str:
@@ -276,6 +304,8 @@ def signature(name: str, function: Any) -> str:
     given = inspect.signature(function)
     parts, keyword_only = [], False
     for parameter in given.parameters.values():
+        if parameter.name == "self":
+            continue
         if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
             keyword_only = True
             parts.append("*")

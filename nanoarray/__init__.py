@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nanoarray.archive.status import store_status as status
     from nanoarray.archive.store import open_tree as open
     from nanoarray.archive.tables import table
+    from nanoarray.catalog.catalog import Catalog
     from nanoarray.exchange.images import export_images
     from nanoarray.exchange.tables import export_table
     from nanoarray.images.ingest import ingest
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from nanoarray.superlattice.summary import summarize_grains
 
 _HOMES = {
+    "Catalog": "nanoarray.catalog.catalog:Catalog",
     "classify_crystals": "nanoarray.nanocrystal.steps:classify_crystals",
     "cluster_tiles": "nanoarray.superlattice.steps:cluster_tiles",
     "group_shapes": "nanoarray.nanocrystal.steps:group_shapes",
@@ -64,6 +66,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Catalog",
     "__version__",
     "classify_crystals",
     "cluster_tiles",

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nanoarray.cli_catalog import catalog, record_run
 from nanoarray.cli_export import export
 from nanoarray.cli_inspect import inspect
 from nanoarray.cli_train import train
 from nanoarray.errors import InputError, NanoarrayError, is_about_place
+from nanoarray.terminal import file_size, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,11 +83,11 @@ def _warn(
 ) -> None:
     """Warnings as one line, without the place in the code."""
     del category, filename, lineno, file, line
-    print(f"nanoarray: warning: {_printable(str(message))}", file=sys.stderr)  # noqa: T201
+    print(f"nanoarray: warning: {printable(str(message))}", file=sys.stderr)  # noqa: T201
 
 
 def _fail(message: str, status: int) -> None:
-    print("nanoarray: " + _printable(" ".join(message.split())), file=sys.stderr)  # noqa: T201
+    print("nanoarray: " + printable(" ".join(message.split())), file=sys.stderr)  # noqa: T201
     raise SystemExit(status)
 
 
@@ -97,6 +99,7 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+app.add_typer(catalog, name="catalog")
 app.add_typer(train, name="train")
 app.command()(export)
 app.command()(inspect)
@@ -230,6 +233,9 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace groups made with other parameters.")
     ] = False,
+    catalog_folder: Annotated[
+        Path | None, typer.Option("--catalog", help="Catalog to record the finished store in.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a pipeline on a store, doing only what is missing.
@@ -237,6 +243,8 @@ def run(
     Example: `nanoarray run superlattice archive.zarr --workers 2 --set tiles.stride_px=8`
     """
     from nanoarray import pipeline as pipelines
+
+    changes = pipelines.parse_settings(settings or [])
 
     def on_start(plan: Any, executor: Any) -> None:
         if not quiet:
@@ -252,9 +260,11 @@ def run(
             overwrite=overwrite,
             progress=progress,
             on_start=on_start,
-            **pipelines.parse_settings(settings or []),
+            **changes,
         )
     _print_stage_reports(reports)
+    if catalog_folder is not None:
+        record_run(store_url, catalog_folder, pipeline=pipeline, settings=changes)
     if any(report.failed for report in reports):
         raise typer.Exit(SOME_IMAGES_FAILED)
 
@@ -290,7 +300,7 @@ def status(
             str(row["rows"]),
             str(row["failed"]),
             str(row["left_out"]),
-            _size(row["bytes"]),
+            file_size(row["bytes"]),
             row["digest"][:7],
             row["finished"][5:16].replace("T", " "),
         )
@@ -341,28 +351,14 @@ def report(
 
     target = out or Path(store_url.rstrip("/").split("/")[-1]).with_suffix(".html")
     path = write_report(store_url, target, image_count=images)
-    _say(f"report in {path} ({_size(path.stat().st_size)})")
+    _say(f"report in {path} ({file_size(path.stat().st_size)})")
 
 
 # --- printing ---------------------------------------------------------------------------------
 
 
 def _say(text: str) -> None:
-    typer.echo(_printable(text))
-
-
-def _printable(text: str) -> str:
-    """Text without what could steer a terminal: file names come from strangers."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _size(size: int) -> str:
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+    typer.echo(printable(text))
 
 
 def _print_stage_reports(reports: Sequence[StageReport]) -> None:

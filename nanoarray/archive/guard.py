@@ -75,14 +75,15 @@ def _check_files(url: str) -> None:
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(entry.path)
                     continue
-                name = os.path.relpath(entry.path, url)
                 if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
                     kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
+                    name = os.path.relpath(entry.path, url)
                     raise InputError(
                         f"{url} is not opened: {name!r} in it is {kind}, and a store has none: "
                         "copy what it stands for into its place"
                     )
                 if entry.name in (".zgroup", ".zarray", ".zattrs"):
+                    name = os.path.relpath(entry.path, url)
                     raise _unsafe(url, repr(name), "metadata of Zarr format 2")
 
 

@@ -20,7 +20,8 @@ from nanoarray.expression import parse
 
 #: Variables of ``images`` that are no tags: pixels, bookkeeping, raw headers.
 NOT_TAGS = frozenset(
-    "intensity metadata sha256 path problem warning ok height width bit_depth data_bar".split()
+    "intensity metadata sha256 path problem warning ok height width bit_depth data_bar "
+    "pixel_size_record".split()
 )
 #: Rows whose condition is evaluated at a time: some tens of MB.
 _QUERY_ROWS = 1_000_000

@@ -1,0 +1,277 @@
+"""A product made again from its record, and compared with it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanoarray import schema
+from nanoarray.archive import provenance as prov
+from nanoarray.archive import store
+from nanoarray.archive.engine import Progress, run_stage
+from nanoarray.archive.executor import open_executor
+from nanoarray.archive.stage_parameters import StageParameters
+from nanoarray.catalog.describe import given_parameters, image_inputs
+from nanoarray.catalog.record import InputRecord, Record, check_id
+from nanoarray.catalog.verify import SAID_OF_FILES, GroupCheck, verify_store
+from nanoarray.errors import InputError
+from nanoarray.images.ingest import ingest
+from nanoarray.images.read import find_micrographs
+from nanoarray.pipeline import STAGES, parse_parameters
+
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild made.
+
+    Attributes
+    ----------
+    store
+        Where it is.
+    checks
+        How each group compares with the record.
+    notes
+        What is not as it was then: versions of packages, kernels, code.
+    """
+
+    store: str
+    checks: tuple[GroupCheck, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether it holds what the record says, up to rounding."""
+        return all(check.good for check in self.checks)
+
+
+def rebuild(
+    record: Record,
+    images: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Rebuilt:
+    """Make a product again: find its images by checksum, ingest them, run its stages, compare.
+
+    Parameters
+    ----------
+    record
+        What is to be made.
+    images
+        Folders that hold the images, under whatever names.
+    out
+        Store to make, a directory; an interrupted rebuild goes on.
+    settings
+        stage -> parameter -> file, for parameters that name a file or a folder: those are looked
+        for where you say, never where a record says, and must have the recorded content.
+    workers, scheduler, progress
+        As for `nanoarray.run`.
+
+    Returns
+    -------
+    Rebuilt
+        The store and how it compares.
+
+    Raises
+    ------
+    InputError
+        When images are missing (they are named), a stage or a parameter is unknown, or a file that
+        a parameter names is missing or has another content.
+    """
+    check_id(record.id)
+    url = store.as_url(out)
+    stages = [
+        (STAGES[name], _parameters(name, record, settings or {}))
+        for name in record.groups
+        if _is_stage(name)
+    ]
+    found = find_images(record, images)
+    links = Path(f"{url}.inputs")
+    try:
+        _ingest(record, found, url, links, workers, scheduler, progress)
+    finally:
+        shutil.rmtree(links, ignore_errors=True)
+    with open_executor(workers=workers, scheduler=scheduler) as executor:
+        for stage, parameters in stages:
+            run_stage(url, stage, parameters, executor=executor, progress=progress)
+    return Rebuilt(url, tuple(verify_store(record, url, rebuilt=True)), tuple(notes(record)))
+
+
+def notes(record: Record) -> list[str]:
+    """What is not as it was when a product was made."""
+    now = prov.software()
+    said = [
+        f"{name} is {now.get(name, 'not installed')}, was {version}"
+        for name, version in record.software.items()
+        if now.get(name) != version
+    ]
+    for name, group in record.groups.items():
+        if name in STAGES and STAGES[name].version != group.kernel_version:
+            said.append(
+                f"{name} is computed by version {STAGES[name].version}, was {group.kernel_version}"
+            )
+    return said
+
+
+def _is_stage(name: str) -> bool:
+    if name == "images":
+        return False
+    if name not in STAGES:
+        raise InputError(
+            f"group {name!r} was made by a stage that this version does not have: it has "
+            f"{', '.join(STAGES)}; use the nanoarray that the record names"
+        )
+    return True
+
+
+# --- parameters -------------------------------------------------------------------------------
+
+
+def _parameters(
+    name: str, record: Record, settings: Mapping[str, Mapping[str, Any]]
+) -> StageParameters:
+    """A stage's recorded parameters, with files where the caller says they are."""
+    stage, recorded = STAGES[name], record.groups[name].parameters
+    values, given = given_parameters(name, recorded), dict(settings.get(name, {}))
+    for key in _file_keys(stage.parameters):
+        if values.get(key) is None:
+            continue
+        if key not in given:
+            raise InputError(
+                f"{name}.{key} was {values[key]!r} on the machine it was made on: say where that "
+                f"file is now with --set {name}.{key}=PATH"
+            )
+        values[key] = given.pop(key)
+    if given:
+        raise InputError(
+            f"{name}.{next(iter(given))} cannot be set: a rebuild takes the record's parameters; "
+            "only files can be named"
+        )
+    parameters = parse_parameters(stage, values)
+    made = parameters.model_dump(mode="json")
+    changed = [
+        text
+        for text in prov.differences(recorded, made)
+        if text.partition(":")[0] not in _file_keys(stage.parameters)
+    ]
+    if changed:
+        raise InputError(
+            f"{name} cannot be made as it was: {'; '.join(changed)} (a file has another content, "
+            "or this version of nanoarray has other parameters)"
+        )
+    return parameters
+
+
+def _file_keys(model: type[StageParameters]) -> list[str]:
+    """Parameters that name a file or a folder."""
+    return [
+        name
+        for name, field in model.model_fields.items()
+        if "existing_path" in repr((field.annotation, field.metadata))
+    ]
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+def find_images(record: Record, folders: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
+    """Files of a record's images, by id, found by their checksums under any name.
+
+    Raises
+    ------
+    InputError
+        Naming images of which no folder has the file.
+    """
+    wanted = {i.sha256 for i in record.inputs if i.sha256}
+    names = {i.image.rsplit("/", 1)[-1] for i in record.inputs}
+    files = [path for folder in folders for path in find_micrographs(folder)]
+    found: dict[str, Path] = {}
+    # Those that are still called as they were first: then the rest need not be read.
+    for path in sorted(files, key=lambda p: p.stem not in names):
+        if len(found) == len(wanted):
+            break
+        with path.open("rb") as content:
+            sha = hashlib.file_digest(content, "sha256").hexdigest()
+        if sha in wanted:
+            found.setdefault(sha, path)
+    missing = [i.image for i in record.inputs if i.sha256 not in found]
+    if missing:
+        listed = ", ".join(map(repr, missing[:_LISTED]))
+        unread = sum(not i.sha256 for i in record.inputs)
+        note = f" ({unread} could not be read then, and have no checksum)" if unread else ""
+        made = f"; they are made by: {' && '.join(record.commands)}" if record.commands else ""
+        raise InputError(
+            f"{len(missing)} of {len(record.inputs)} images of {record.id!r} are in none of "
+            f"{', '.join(map(str, folders))}: {listed}"
+            f"{', ...' if len(missing) > _LISTED else ''}{note}{made}"
+        )
+    return {i.image: found[i.sha256] for i in record.inputs}
+
+
+def _ingest(
+    record: Record,
+    found: Mapping[str, Path],
+    url: str,
+    links: Path,
+    workers: int | None,
+    scheduler: str | None,
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    """Ingest images under their recorded ids and in their recorded order, with their tags."""
+    sources = []
+    for number, (image, path) in enumerate(found.items()):
+        # A folder per image: ids are paths in a folder, and folders are read in their order.
+        folder = links / f"{number:07d}"
+        link = folder / f"{image}{path.suffix}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.absolute())
+        sources.append(folder)
+
+    def read(tags: Path | None) -> list[InputRecord]:
+        ingest(sources, url, tags=tags, workers=workers, scheduler=scheduler, progress=progress)
+        return image_inputs(url)[0]
+
+    table = links / "tags.csv"
+    if _write_tags(table, record, read(None)):
+        read(table)
+    paths = np.array([str(p.absolute()) for p in found.values()], dtype=object)
+    attrs = schema.GROUPS["images"]["path"].attrs
+    store.put_constant(url, "images", "path", ("image",), paths, attrs)
+
+
+def _write_tags(place: Path, record: Record, found: Sequence[InputRecord]) -> bool:
+    """Write the tags that the files themselves do not say; False where there is none."""
+    now = {i.image: i.tags for i in found}
+    rows = {
+        i.image: {n: v for n, v in i.tags.items() if now[i.image].get(n) != v}
+        for i in record.inputs
+    }
+    names = [
+        n for n in record.tags if n not in SAID_OF_FILES and any(n in r for r in rows.values())
+    ]
+    if not names:
+        return False
+    with place.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["image", *(_column(n, record.tags[n].units) for n in names)])
+        for image, row in rows.items():
+            writer.writerow([image, *(row.get(n, "") for n in names)])
+    return True
+
+
+def _column(name: str, units: str) -> str:
+    return name if units in ("1", "") else f"{name}_{units}"
