@@ -1,8 +1,11 @@
 """Speed of the tile transforms against `skimage.transform.radon` and against copying memory.
 
     python benchmarks/bench_radon.py [--quick] [--image FILE]
+    python benchmarks/bench_radon.py --every-tile FILE...
 
 One core, one process, the same image: the ratios hold where absolute times depend on the machine.
+With ``--every-tile`` nothing is timed: the paper preset is compared with scikit-image on every tile
+of the given micrographs, which takes minutes for each.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 # Before NumPy starts its threads.
@@ -60,6 +65,19 @@ def copy_bandwidth(repeats: int) -> float:
     return 2 * source.nbytes / seconds(lambda: np.copyto(target, source), repeats)[1]
 
 
+def copier() -> Callable[[], None]:
+    """Work that copies an array which fits no cache, for up to two threads at once."""
+    source = np.ones(2**25, dtype=np.float32)
+    targets = [np.ones_like(source) for _ in range(2)]
+
+    def work() -> None:
+        target = targets.pop()
+        np.copyto(target, source)
+        targets.append(target)
+
+    return work
+
+
 def two_threads(work: Callable[[], object], repeats: int) -> float:
     """Throughput of two threads over that of one."""
 
@@ -73,11 +91,63 @@ def two_threads(work: Callable[[], object], repeats: int) -> float:
     return 2 * seconds(lambda: run(1), repeats)[1] / seconds(lambda: run(2), repeats)[1]
 
 
+def every_tile(path: Path) -> None:
+    """Print how the paper preset agrees with scikit-image on all tiles of a micrograph."""
+    image = read_micrograph(path).pixels
+    height, width = image.shape
+    inside = tile_grid(height, width, tile_size_px=TILE, stride_px=STRIDE, coverage="inside")
+    tops, lefts = (np.rint(c - (TILE - 1) / 2).astype(int) for c in inside)
+    found = tile_radon_paper(image, *inside, tile_size_px=TILE, angles_deg=ANGLES)
+    with ProcessPoolExecutor() as pool:
+        rows = pool.map(partial(_reference_row, image, lefts), tops)
+        expected = np.array(list(rows))
+    pairs = zip(found.reshape(-1, ANGLE_COUNT), expected.reshape(-1, ANGLE_COUNT), strict=True)
+    correlation = np.array([_correlation(a, b) for a, b in pairs])
+    print(
+        f"{path.name}: {correlation.size} tiles, least correlation {correlation.min():.8f}", end=""
+    )
+    for method in ("variance", "second_difference"):
+        a, b = (alignment_bits(v, method=method, periodic=False) for v in (found, expected))
+        print(f", {method} bits equal {np.mean(a == b):.4%}", end="")
+    print(flush=True)
+
+
+def _reference_row(image: np.ndarray, lefts: np.ndarray, top: int) -> np.ndarray:
+    return reference(image, np.full(lefts.size, top), lefts)[0]
+
+
+def _limits(
+    default: Callable[[], object],
+    paper: Callable[[], object],
+    fast: float,
+    pixels: int,
+    repeats: int,
+) -> None:
+    """Print how far the kernels are from the bandwidth of memory, and how they scale to threads."""
+    # The least traffic of this method: the image read, and as many sums written, per angle.
+    traffic = ANGLE_COUNT * 2 * 4 * pixels
+    floor = traffic / copy_bandwidth(repeats)
+    print(
+        f"\nreading and writing the image {ANGLE_COUNT} times at the speed of a memory copy:"
+        f" {floor:.4f} s; the default takes {fast / floor:.1f} times that"
+    )
+    copies = two_threads(copier(), repeats)
+    for name, work in (("default", default), ("paper", paper)):
+        gain = two_threads(work, repeats)
+        print(f"{name}: two threads have {gain:.2f} times the throughput of one", flush=True)
+    print(f"memory copies: two threads have {copies:.2f} times the throughput of one")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer repeats")
     parser.add_argument("--image", type=Path, help="a micrograph instead of a simulated one")
+    parser.add_argument("--every-tile", type=Path, nargs="+", help="compare on all tiles of these")
     options = parser.parse_args()
+    if options.every_tile:
+        for path in options.every_tile:
+            every_tile(path)
+        return
     repeats, sample = (3, 10) if options.quick else (9, 60)
     if options.image is None:
         image = simulate_polycrystal(seed=0).image
@@ -131,14 +201,7 @@ def main() -> None:
             compare=False,
         )
 
-    # The least traffic of this method: the image read, and as many sums written, per angle.
-    floor = ANGLE_COUNT * 2 * 4 * height * width / copy_bandwidth(repeats)
-    print(
-        f"\nreading and writing the image {ANGLE_COUNT} times at the speed of a memory copy:"
-        f" {floor:.4f} s; the default takes {fast / floor:.1f} times that"
-    )
-    print(f"two threads over one: {two_threads(default, repeats):.2f} times the throughput")
-
+    _limits(default, paper, fast, height * width, repeats)
     found = paper()[at]
     print(f"\nagreement with scikit-image on {sample} tiles")
     print(f"paper: least correlation {min(map(_correlation, found, expected)):.8f}", end="")
