@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nanoarray.errors import InputError
-from nanoarray.images.formats import known_suffixes
+from nanoarray.images.formats import known_formats, known_suffixes
 
 
 def is_micrograph_path(path: str | os.PathLike[str]) -> bool:
@@ -50,6 +50,8 @@ def find_micrographs(
 def _files_of(source: str) -> list[Path]:
     if os.path.isfile(source):
         return [Path(source)]
+    if _is_image_folder(source):
+        return [Path(source)]
     if os.path.isdir(source):
         files = _walk(source)
         if not files:
@@ -84,12 +86,21 @@ def _walk(folder: str) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        images = [name for name in folders if _is_image_folder(os.path.join(root, name))]
+        files += [Path(root, name) for name in images]
+        folders[:] = [name for name in folders if name not in images]
         files += [
             Path(root, name)
             for name in names
             if not name.startswith(".") and is_micrograph_path(name)
         ]
     return files
+
+
+def _is_image_folder(path: str) -> bool:
+    """Whether a folder is an image itself, as OME-Zarr is."""
+    named = path.lower().rstrip("/").endswith(known_suffixes(folders=True))
+    return named and any(f.is_folder and f.recognizes(b"", path) for f in known_formats())
 
 
 def _suffix_text() -> str:

@@ -91,10 +91,11 @@ class Format:
 def known_formats() -> tuple[Format, ...]:
     """Every format that can be read, the first that recognizes a file reads it."""
     from nanoarray.images.microscope import MICROSCOPE_FORMATS
+    from nanoarray.images.ome_zarr import OME_ZARR_FORMAT
     from nanoarray.images.picture import JPEG_FORMAT, PNG_FORMAT
     from nanoarray.images.tiff import TIFF_FORMAT
 
-    return (TIFF_FORMAT, PNG_FORMAT, JPEG_FORMAT, *MICROSCOPE_FORMATS)
+    return (TIFF_FORMAT, PNG_FORMAT, JPEG_FORMAT, *MICROSCOPE_FORMATS, OME_ZARR_FORMAT)
 
 
 def format_of(start: bytes, path: str) -> Format:

@@ -74,7 +74,8 @@ def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, 
             if real in seen or real.startswith(os.path.realpath(url) + os.sep):
                 continue
             seen.add(real)
-            relative = path.relative_to(folder) if folder.is_dir() else Path(path.name)
+            within = folder.is_dir() and path != folder  # an image can be a folder itself
+            relative = path.relative_to(folder) if within else Path(path.name)
             image = as_text(relative.with_suffix("").as_posix())
             if image in found:
                 raise InputError(
