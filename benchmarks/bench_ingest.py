@@ -1,4 +1,4 @@
-"""Ingest against a bare parallel read and decode of the same files: `python -m benchmarks.bench_ingest`.
+"""Ingest against a bare read and decode of the same files: `python -m benchmarks.bench_ingest`.
 
 Both run on as many threads as there are cores, on the same files, in turns; each pass begins with
 the files out of the file cache where the system allows it (``posix_fadvise``). What is bare reads a
@@ -158,7 +158,7 @@ def main() -> int:
     if options.only_memory:
         _memory_of(options.only_memory)
         return 0
-    good = compare(24 if options.quick else 96, 1 if options.quick else 3)
+    good = compare(32 if options.quick else 256, 1 if options.quick else 3)
     listing(10_000 if options.quick else 100_000)
     memory(24 if options.quick else 64)
     return 0 if good else 1

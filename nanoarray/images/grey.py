@@ -50,6 +50,8 @@ def to_grey(samples: NDArray[Any], warnings: list[str]) -> NDArray[Any]:
         return samples[..., 0]
     if all(np.array_equal(samples[..., 0], samples[..., c]) for c in range(1, samples.shape[2])):
         return samples[..., 0]
+    if samples.dtype == np.bool_:
+        samples = samples.astype(np.uint8) * 255
     full = float(np.iinfo(samples.dtype).max) if samples.dtype.kind in "ui" else 1.0
     highest, lowest = samples.max(axis=2), samples.min(axis=2)
     coloured = float(np.mean((highest - lowest) > COLOUR_TOLERANCE * full))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
+from nanoarray.archive.chunk_writer import ChunkLayout, chunk_layout, write_chunks
 from nanoarray.archive.engine import Progress
 from nanoarray.archive.executor import Executor, run_tasks
 from nanoarray.archive.store import GroupPlan, array_plan
@@ -28,6 +29,8 @@ from nanoarray.images.scan import ScannedImage, decoded, stamp_of
 KERNEL_VERSION = 1
 #: Images per block: large enough that a task is not overhead, small enough to share a few images.
 BLOCK = 2
+#: The arrays that blocks fill.
+PER_BLOCK = ("intensity", "metadata")
 
 
 @dataclass(frozen=True)
@@ -143,13 +146,14 @@ def write_pixels(
         for b in range(plan.block_count)
     ]
     found = [int(key) for key in store.block_keys(url, "images")]
+    layouts = tuple(chunk_layout(url, "images", n) for n in (*PER_BLOCK, store.BLOCK_KEY))
     items = []
     for b in range(plan.block_count):
         images = placed[plan.span(b)]
         done = found[b] == keys[b]
         clear = plan.arrays[0].shape[1:] if found[b] and not done else ()
         if not done or any(p.row.image in fresh and not p.row.problem for p in images):
-            items.append((url, b, plan.span(b), images, 0 if done else keys[b], clear))
+            items.append((layouts, b, plan.span(b), images, 0 if done else keys[b], clear))
     rows = [p.row for p in placed]
     done_images, failed = 0, 0
     total = sum(len(item[3]) for item in items)
@@ -168,33 +172,43 @@ def write_pixels(
 
 
 def write_block(
-    url: str, block: int, rows: slice, images: Sequence[Placed], key: int, clear: Sequence[int]
+    layouts: tuple[ChunkLayout, ChunkLayout, ChunkLayout],
+    block: int,
+    rows: slice,
+    images: Sequence[Placed],
+    key: int,
+    clear: Sequence[int],
 ) -> list[ScannedImage]:
     """Decode the images of one block and write them; with ``key`` 0 they are only decoded.
 
-    ``clear`` is the height and width that pixels have room for where something else stands there.
+    ``layouts`` are those of the pixels, of the files' metadata and of the keys of blocks; ``clear``
+    is the height and width that pixels have room for where something else stands there.
     """
+    intensity, metadata, keys = layouts
     if clear:
-        store.mark_block(url, "images", block, 0)
-        nothing = np.zeros((len(images), *clear), np.uint8)
-        store.write_rows(url, "images", rows, {"intensity": nothing})
-    metadata = np.full(len(images), "", dtype=object)
-    pixels: list[np.ndarray | None] = [None] * len(images)
+        write_chunks(keys, block, np.zeros(1, np.uint64))
+        store.write_rows(
+            intensity.url,
+            intensity.group,
+            rows,
+            {intensity.name: np.zeros((len(images), *clear), np.uint8)},
+        )
+    texts = np.full(len(images), "", dtype=object)
     found: list[ScannedImage] = []
     opened: dict[str, list[Frame]] = {}
     for k, placed in enumerate(images):
         row = placed.row
         if not row.problem:
             row, micrograph = _decode(row, opened)
-            if micrograph is not None:
-                metadata[k] = micrograph.raw_metadata
-                pixels[k] = stretched(micrograph.pixels, placed.stretch)
+            if micrograph is not None and key:
+                texts[k] = micrograph.raw_metadata
+                pixels = stretched(micrograph.pixels, placed.stretch)
+                write_chunks(intensity, rows.start + k, pixels[np.newaxis])
         found.append(row)
     if key:
-        _write_runs(url, rows.start, pixels)
-        if any(metadata):
-            store.write_rows(url, "images", rows, {"metadata": metadata})
-        store.mark_block(url, "images", block, key)
+        if clear or any(texts):
+            write_chunks(metadata, rows.start, texts)
+        write_chunks(keys, block, np.array([key], np.uint64))
     return found
 
 
@@ -214,26 +228,7 @@ def _decode(
         raise InputError(f"{row.path} {error}: it could be read before; run it again") from error
     frame = next(f for f in opened[row.path] if f.name == row.frame)
     with quiet_tifffile():
-        return decoded(replace(row, warnings=row.warnings), frame)
-
-
-def _write_runs(url: str, start: int, pixels: Sequence[np.ndarray | None]) -> None:
-    """Write the images; neighbours of one shape together."""
-    k = 0
-    while k < len(pixels):
-        first = pixels[k]
-        run = 1
-        if first is not None:
-            while k + run < len(pixels) and _same_shape(first, pixels[k + run]):
-                run += 1
-            stack = np.stack([p for p in pixels[k : k + run] if p is not None])
-            place = slice(start + k, start + k + run)
-            store.write_rows(url, "images", place, {"intensity": stack})
-        k += run
-
-
-def _same_shape(one: np.ndarray, other: np.ndarray | None) -> bool:
-    return other is not None and (one.shape, one.dtype) == (other.shape, other.dtype)
+        return decoded(row, frame)
 
 
 def progress_report(

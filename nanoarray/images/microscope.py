@@ -211,6 +211,8 @@ def _ser_frames(source: Source) -> list[Frame]:
         if not 0 < count <= MAX_FRAMES:
             raise ImageError(f"is a series of {count} images, expected 1 to {MAX_FRAMES}")
         offsets = [int(offset) for offset in head["DataOffsetArray"][:count]]
+    if len(offsets) < count:
+        raise ImageError(f"truncated: lists {len(offsets)} of its {count} images")
     return [
         _ser_image(source.content, offset, str(k) if count > 1 else "")
         for k, offset in enumerate(offsets, start=1)

@@ -215,7 +215,7 @@ def _assemble(samples: Samples, header: Header, *, cut_data_bar: bool) -> Microg
         scale=scale,
         metadata={**header.metadata, "data_bar_px": float(bar)},
         raw_metadata=to_json(header.raw) if header.raw else "",
-        warnings=(*header.warnings, *warnings, *notes),
+        warnings=(*header.warnings, *warnings, *notes, *scale.warnings),
     )
 
 

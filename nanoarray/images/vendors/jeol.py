@@ -30,8 +30,7 @@ _MICRO = {"μs": 1.0, "µs": 1.0, "us": 1.0, "ms": 1e3, "ns": 1e-3}
 
 def read_jeol(source: Source, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Header | None:
     """Header of an SEM image (MakerNote or sidecar) or of TEM Center (XML description)."""
-    del tif
-    note = maker_note(page)
+    note = maker_note(page) or maker_note(tif.pages.first)
     if note:
         return parse_jeol(note)
     description = tag_text(page, IMAGE_DESCRIPTION)
