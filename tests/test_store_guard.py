@@ -70,6 +70,8 @@ def regular(*shape):
         ),
         ({"data_type": "object"}, "values of type 'object'"),
         ({"data_type": {"name": "struct"}}, "values of type"),
+        ({"dimension_names": None}, "dimensions None"),
+        ({"dimension_names": "grain"}, "dimensions 'grain'"),
         ({"zarr_format": 2}, "Zarr format 2"),
     ],
 )

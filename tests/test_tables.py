@@ -31,7 +31,7 @@ def make_store(place, *, seed=0, dose_units="1", prefix="img", extra=(), rows_pe
 
     tags = {
         "image": (("image",), [f"{prefix}{i}" for i in range(images)], text),
-        "sha256": (("image",), [f"{seed}{i}" for i in range(images)], text),
+        "sha256": (("image",), [f"{seed * 100 + i:064x}" for i in range(images)], text),
         "sample": (("image",), ["S1", "S1", ""], text),
         "temperature": (("image",), [22.0, 31.0, np.nan], numbers("degC")),
         "dose": (("image",), [1.0, 2.0, 3.0], numbers(dose_units)),
@@ -50,7 +50,8 @@ def make_store(place, *, seed=0, dose_units="1", prefix="img", extra=(), rows_pe
         crop = ArrayPlan("crop", (dim, "crop_y"), (count, 2), "uint8", (1, 2), numbers("1"), 0)
         arrays = (crop,) if group == "grains" else ()
         store.create_group(url, group, GroupPlan(arrays, dim, count, 4, constants=constants))
-        record = {"dim": dim, "complete": True, "digest": "", "variables": list(constants)}
+        record = {"dim": dim, "complete": True, "digest": group, "variables": list(constants)}
+        record["length"] = count
         store.set_provenance(url, group, record)
     return url, grains
 

@@ -159,7 +159,10 @@ def _misdeclared(name: str, metadata: Mapping[str, Any]) -> str:
         return f"{most} chunks along a dimension"
     if len(shape) == 1 and shape[0] > MAX_ROWS:
         return f"{shape[0]} rows"
-    if metadata.get("dimension_names") == [name] and shape[0] > MAX_INDEX:
+    dims = metadata.get("dimension_names")
+    if not isinstance(dims, list | None) or len(dims or []) != len(shape):
+        return f"dimensions {dims!r}, of shape {shape!r}"
+    if dims == [name] and shape[0] > MAX_INDEX:
         return f"a coordinate of {shape[0]} values"
     return ""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from nanoarray import schema
 from nanoarray.archive import provenance as prov
@@ -152,14 +153,21 @@ def image_inputs(url: str) -> tuple[list[InputRecord], dict[str, TagRecord]]:
     # What every image lacks says nothing.
     known = {n: [_known(v) for v in values[n]] for n in names}
     names = [n for n in names if any(v is not None for v in known[n])]
-    inputs = [
-        InputRecord(
-            image=str(image),
-            sha256=str(sha),
-            tags={n: known[n][i] for n in names if known[n][i] is not None},
-        )
-        for i, (image, sha) in enumerate(zip(images, shas, strict=True))
-    ]
+    try:
+        inputs = [
+            InputRecord(
+                image=str(image),
+                sha256=str(sha),
+                tags={n: known[n][i] for n in names if known[n][i] is not None},
+            )
+            for i, (image, sha) in enumerate(zip(images, shas, strict=True))
+        ]
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{url} has an image that cannot be recorded: {first['loc'][0]} {first['input']!r}: "
+            f"{first['msg'].removeprefix('Value error, ')}"
+        ) from None
     tags = {n: _tag(str(columns[n].attrs.get("units", "1")), known[n]) for n in names}
     return inputs, tags
 

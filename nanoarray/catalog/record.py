@@ -41,7 +41,7 @@ def check_id(product: str) -> str:
 def _relative(image: str) -> str:
     """An image's id, which becomes a path when the product is made again."""
     parts = image.split("/")
-    if not image or "\0" in image or any(p in ("", ".", "..") or len(p) > 200 for p in parts):
+    if not image or "\0" in image or any(p in ("", ".", "..") or len(p) > 255 for p in parts):
         raise ValueError("expected a relative path without '..'")
     return image
 

@@ -19,6 +19,8 @@ State = Literal["identical", "within rounding", "differs", "missing", "unreadabl
 SAID_OF_FILES = frozenset(
     "metadata warning pixel_size_source pixel_size_agreement pixel_size_record".split()
 )
+#: What reading damaged or foreign arrays ends in.
+_CANNOT_BE_READ = (OSError, ValueError, RuntimeError, KeyError, NanoarrayError)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ def _check(url: str, group: str, recorded: GroupRecord, rebuilt: bool) -> GroupC
     provenance = store.provenance(url, group)
     if provenance.get("digest") != recorded.digest:
         said["differs"] = [f"digest {provenance.get('digest')}, recorded {recorded.digest}"]
-    ds = store.open_group(url, group)
+    try:
+        ds = store.open_group(url, group)
+    except _CANNOT_BE_READ as error:
+        return GroupCheck(group, "unreadable", (_said(error),))
     left = NOT_CONTENT.get(group, frozenset())
     for name in sorted({*map(str, ds.variables), *recorded.arrays} - left):
         state, text = _compared(ds.variables.get(name), recorded.arrays.get(name))
@@ -104,6 +109,10 @@ def _check(url: str, group: str, recorded: GroupRecord, rebuilt: bool) -> GroupC
     return GroupCheck(group, worst, tuple(text for state in order for text in said.get(state, ())))
 
 
+def _said(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def _compared(variable: xr.Variable | None, recorded: ArrayRecord | None) -> tuple[State, str]:
     """How a variable compares with its record, and what differs."""
     if recorded is None or variable is None:
@@ -112,8 +121,8 @@ def _compared(variable: xr.Variable | None, recorded: ArrayRecord | None) -> tup
         return "differs", f"shape {list(variable.shape)}, recorded {list(recorded.shape)}"
     try:
         found = array_record(variable)
-    except (OSError, ValueError, RuntimeError, NanoarrayError) as error:
-        return "unreadable", " ".join(f"{type(error).__name__}: {error}".split())
+    except _CANNOT_BE_READ as error:
+        return "unreadable", _said(error)
     text = differences(recorded, found)
     return ("within rounding" if within_rounding(recorded, found) else "differs"), text
 
