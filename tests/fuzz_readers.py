@@ -249,13 +249,15 @@ def read_everything(path: Path) -> str:
             frames = frames_of(open_source(path))
         except ImageError as error:
             return "refused" if str(error) else "no reason"
+        if not frames:
+            return "no reason"
         for frame in frames[:3]:
             try:
                 read_frame(frame)
                 kinds.add("image")
             except ImageError as error:
                 kinds.add("refused" if str(error) else "no reason")
-    return min(kinds) if "no reason" not in kinds else "no reason"
+    return "no reason" if "no reason" in kinds else min(kinds)
 
 
 def _work(pipe: Connection, numbers: range, seed: int, folder: str) -> None:
@@ -309,7 +311,8 @@ def run(cases: int, *, seed: int = 0, first: int = 0) -> tuple[Counter[str], lis
                     findings.append(f"case {last[1]} {last[2]}: the process crashed")
                     break
                 if message is None:
-                    findings.append(f"case {last[1]} {last[2]}: longer than {SECONDS:g} s")
+                    what = "no start" if last[2] == "start" else f"longer than {SECONDS:g} s"
+                    findings.append(f"case {last[1]} {last[2]}: {what}")
                     break
                 last = message
                 if message[0] == "done":

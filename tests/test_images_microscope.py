@@ -6,6 +6,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from fuzz_readers import case
 from microscope_files import berkeley, dm3, mrc, ser, velox
 
 from nanoarray.errors import ImageError
@@ -97,6 +98,15 @@ def test_links_out_of_the_file_are_not_followed(tmp_path, monkeypatch):
         file["Data/Image/1"] = h5py.ExternalLink("other.emd", f"/Data/Image/{0:032x}")
     found = images(tmp_path / "a.emd")
     assert all(isinstance(reason, str) and "of its own" in reason for reason in found.values())
+
+
+def test_a_file_that_the_library_never_ends_with_has_a_reason(tmp_path, monkeypatch):
+    """The attribute's data were overwritten: HDF5 1.14 looks for its end for ever."""
+    monkeypatch.setattr("nanoarray.images.microscope_probe._SECONDS", 6.0)
+    path = tmp_path / "a.emd"
+    path.write_bytes(case(6598)[1])
+    with pytest.raises(ImageError):
+        read_micrograph(path)
 
 
 def test_a_diffraction_pattern_has_no_length(tmp_path):

@@ -22,6 +22,7 @@ from nanoarray.errors import ImageError
 from nanoarray.images.formats import MAX_FRAMES, MAX_PIXEL_BYTES, Format, Frame, Samples
 from nanoarray.images.header import Header, known_values, number
 from nanoarray.images.microscope_emd import emd_frames
+from nanoarray.images.microscope_probe import check_ends
 from nanoarray.images.scale import ScaleReading, nm_per_unit
 from nanoarray.images.source import Source
 
@@ -322,6 +323,13 @@ def _is_hdf5(start: bytes, path: str) -> bool:
 
 def _emd(source: Source) -> list[Frame]:
     _need("h5py")
+    with _file_of(source) as path:
+        check_ends(path, size_bytes=len(source.content))
+    return list_emd(source)
+
+
+def list_emd(source: Source) -> list[Frame]:
+    """The images of an EMD file, in this process."""
     return emd_frames(source, refused=refused, scale_reading=scale_reading)
 
 
