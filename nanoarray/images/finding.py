@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nanoarray.errors import InputError
-from nanoarray.images.formats import known_formats, known_suffixes
+from nanoarray.images.formats import known_suffixes
 
 
 def is_micrograph_path(path: str | os.PathLike[str]) -> bool:
@@ -38,70 +39,80 @@ def find_micrographs(
         sources = [sources]
     found: dict[str, Path] = {}
     for source in sources:
-        files = _files_of(os.fspath(source))
-        for file in files:
-            real = os.path.realpath(file)
+        for real, file in find_real(source):
             known = found.get(real)
             if known is None or len(file.parts) < len(known.parts):
                 found[real] = file
     return sorted(found.values())
 
 
-def _files_of(source: str) -> list[Path]:
-    if os.path.isfile(source):
-        return [Path(source)]
-    if _is_image_folder(source):
-        return [Path(source)]
-    if os.path.isdir(source):
-        files = _walk(source)
+def find_real(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
+    """The micrographs of one source, sorted, each with its path without links.
+
+    Raises
+    ------
+    InputError
+        As for `find_micrographs`.
+    """
+    place = os.fspath(source)
+    if os.path.isfile(place):
+        return [(os.path.realpath(place), Path(place))]
+    if os.path.isdir(place):
+        files = sorted(_walk(place), key=lambda entry: entry[1])
         if not files:
-            raise InputError(f"folder '{source}' holds no micrograph ({_suffix_text()})")
+            raise InputError(f"folder '{place}' holds no micrograph ({_suffix_text()})")
         return files
-    matches = glob.glob(source, recursive=True) if glob.has_magic(source) else []
-    files = [
-        file
-        for match in matches
-        for file in (_walk(match) if os.path.isdir(match) else [Path(match)])
-        if is_micrograph_path(file)
-    ]
-    if not files and os.path.exists(source):
-        raise InputError(f"source '{source}' is neither a file nor a folder")
+    matches = glob.glob(place, recursive=True) if glob.has_magic(place) else []
+    files = []
+    for match in matches:
+        if _is_folder_micrograph(match) or not os.path.isdir(match):
+            files += [(os.path.realpath(match), Path(match))] if is_micrograph_path(match) else []
+        else:
+            files += _walk(match)
+    if not files and os.path.exists(place):
+        raise InputError(f"source '{place}' is neither a file nor a folder")
     if not files:
         what = (
             f"matches no micrograph ({_suffix_text()})"
-            if glob.has_magic(source)
+            if glob.has_magic(place)
             else "does not exist"
         )
-        raise InputError(f"source '{source}' {what}")
-    return files
+        raise InputError(f"source '{place}' {what}")
+    return sorted(set(files), key=lambda entry: entry[1])
 
 
-def _walk(folder: str) -> list[Path]:
-    files = []
+def _walk(folder: str) -> Iterator[tuple[str, Path]]:
+    """Micrographs below a folder; its path without links is found once per folder, not per file."""
+    suffixes = known_suffixes()
+    folder_suffixes = known_suffixes(folders=True)
     seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        real = os.path.realpath(place)
         if real in seen:
-            folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        images = [name for name in folders if _is_image_folder(os.path.join(root, name))]
-        files += [Path(root, name) for name in images]
-        folders[:] = [name for name in folders if name not in images]
-        files += [
-            Path(root, name)
-            for name in names
-            if not name.startswith(".") and is_micrograph_path(name)
-        ]
-    return files
+        try:
+            entries = [entry for entry in os.scandir(place) if not entry.name.startswith(".")]
+        except OSError as error:
+            text = f"folder '{place}' cannot be listed ({error.strerror}): left out"
+            warnings.warn(text, stacklevel=2)
+            continue
+        for entry in entries:
+            name = entry.name.lower()
+            if entry.is_dir() and not (folder_suffixes and name.endswith(folder_suffixes)):
+                waiting.append(entry.path)
+            elif name.endswith((*suffixes, *folder_suffixes)):
+                linked = entry.is_symlink()
+                at = os.path.realpath(entry.path) if linked else os.path.join(real, entry.name)
+                yield at, Path(entry.path)
 
 
-def _is_image_folder(path: str) -> bool:
-    """Whether a folder is an image itself, as OME-Zarr is."""
-    named = path.lower().rstrip("/").endswith(known_suffixes(folders=True))
-    return named and any(f.is_folder and f.recognizes(b"", path) for f in known_formats())
+def _is_folder_micrograph(path: str) -> bool:
+    suffixes = known_suffixes(folders=True)
+    return bool(suffixes) and path.lower().endswith(suffixes)
 
 
 def _suffix_text() -> str:
-    return ", ".join(known_suffixes())
+    return ", ".join((*known_suffixes(), *known_suffixes(folders=True)))

@@ -14,8 +14,8 @@ from nanoarray.archive import store
 from nanoarray.archive.engine import Progress
 from nanoarray.archive.executor import Executor, run_tasks
 from nanoarray.errors import ImageError, InputError, NanoarrayError
-from nanoarray.images.finding import find_micrographs
-from nanoarray.images.formats import Frame
+from nanoarray.images.finding import find_real
+from nanoarray.images.formats import Frame, known_suffixes
 from nanoarray.images.grey import supported_dtype
 from nanoarray.images.read import (
     Micrograph,
@@ -65,18 +65,18 @@ def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, 
     """Id -> file. The id is the path within its source, without suffix."""
     found: dict[str, Path] = {}
     seen: set[str] = set()
+    inside = os.path.realpath(url) + os.sep
     for source in sources:
-        folder = Path(source)
-        if store.is_store(os.fspath(source)):
+        folder = os.fspath(source)
+        if store.is_store(folder):
             raise InputError(f"{source} is a nanoarray store, expected micrographs as SOURCE")
-        for path in find_micrographs(source):
-            real = os.path.realpath(path)
-            if real in seen or real.startswith(os.path.realpath(url) + os.sep):
+        within = os.path.isdir(folder)
+        for real, path in find_real(folder):
+            if real in seen or real.startswith(inside):
                 continue
             seen.add(real)
-            within = folder.is_dir() and path != folder  # an image can be a folder itself
-            relative = path.relative_to(folder) if within else Path(path.name)
-            image = as_text(relative.with_suffix("").as_posix())
+            relative = os.path.relpath(path, folder) if within else path.name
+            image = as_text(os.path.splitext(relative)[0].replace(os.sep, "/"))
             if image in found:
                 raise InputError(
                     f"two images with the id '{image}': {found[image]} and {path}; rename one, or "
@@ -94,9 +94,10 @@ def as_text(path: str) -> str:
 def other_files(sources: Sequence[str | os.PathLike[str]]) -> Counter[str]:
     """Count the files in the sources that look like images but cannot be read, by suffix."""
     counts: Counter[str] = Counter()
+    others = _OTHER_FORMATS - set(known_suffixes())
     for source in sources:
         for _, _, names in os.walk(source):
-            counts.update(s for n in names if (s := Path(n).suffix.lower()) in _OTHER_FORMATS)
+            counts.update(s for n in names if (s := Path(n).suffix.lower()) in others)
     return counts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -53,7 +54,8 @@ class Source:
         for suffix in suffixes:
             for name in (stem + suffix, stem + suffix.upper(), self.path + suffix):
                 if suffix != own and os.path.isfile(name):
-                    with open(name, "rb") as file:
+                    # One that cannot be read is none: the image does not depend on it.
+                    with contextlib.suppress(OSError), open(name, "rb") as file:
                         return file.read(MAX_SIDECAR_BYTES)
         return None
 
