@@ -75,7 +75,8 @@ class Format:
     frames
         The images of a file; raises ImageError with the reason where there are none.
     by_path
-        The reader opens the path itself: the content is not read for it.
+        The reader opens the path itself: the content is not read for it, so the file may be larger
+        than memory.
     is_folder
         Such an image is a folder, as OME-Zarr is.
     """

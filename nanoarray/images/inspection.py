@@ -14,7 +14,6 @@ from nanoarray.images.finding import find_micrographs
 from nanoarray.images.formats import Frame, format_of
 from nanoarray.images.pattern import Tag, parse_pattern
 from nanoarray.images.read import (
-    SIGNATURE_BYTES,
     Micrograph,
     frames_of,
     open_source,
@@ -151,7 +150,7 @@ def _images(path: Path, scale_bar: str) -> Iterator[Inspection]:
     try:
         with quiet_tifffile():
             source = open_source(path)
-            kind = format_of(source.content[:SIGNATURE_BYTES], name).name
+            kind = format_of(source.start, name).name
             frames = frames_of(source)
     except ImageError as error:
         yield Inspection(name, problem=str(error))

@@ -20,7 +20,7 @@ from nanoarray.images.formats import Frame, Samples, format_of, known_formats
 from nanoarray.images.grey import to_grey, to_supported_dtype
 from nanoarray.images.header import Header, MetadataValue, to_json
 from nanoarray.images.scale import ScaleRecord, settle
-from nanoarray.images.source import Source, read_bytes
+from nanoarray.images.source import Source, first_bytes, read_bytes
 
 __all__ = [
     "Micrograph",
@@ -37,7 +37,6 @@ __all__ = [
 
 #: Readings of these kinds are in the header of the microscope, and hold for the image it describes.
 OF_THE_MICROSCOPE = ("vendor tag", "field width")
-SIGNATURE_BYTES = 64
 
 Result = TypeVar("Result")
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
@@ -138,10 +137,11 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         f.is_folder and f.recognizes(b"", name) for f in known_formats()
     ):
         return Source(name)
-    content = read_bytes(name)
-    if not content:
+    start = first_bytes(name)
+    if not start:
         raise ImageError("the file is empty (0 bytes)")
-    return Source(name, content)
+    whole = not format_of(start, name).by_path
+    return Source(name, read_bytes(name) if whole else b"")
 
 
 def frames_of(source: Source) -> list[Frame]:
@@ -152,9 +152,9 @@ def frames_of(source: Source) -> list[Frame]:
     ImageError
         With the reason why the file holds none.
     """
-    if not source.content and not os.path.exists(source.path):
+    if not source.start and not os.path.isdir(source.path):
         raise ImageError("the file is empty (0 bytes)")
-    known = format_of(source.content[:SIGNATURE_BYTES], source.path)
+    known = format_of(source.start, source.path)
     return _guarded(lambda: known.frames(source))
 
 

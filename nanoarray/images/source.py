@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import stat
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from nanoarray.errors import ImageError
 
 #: The largest pixels of an image, and room for headers and previews.
 MAX_FILE_BYTES = 2**31 + 2**28
+SIGNATURE_BYTES = 64
 #: A text file beside an image that says more than this says something else.
 MAX_SIDECAR_BYTES = 2**20
 
@@ -31,6 +33,14 @@ class Source:
 
     path: str
     content: bytes = field(default=b"", repr=False)
+
+    @cached_property
+    def start(self) -> bytes:
+        """The first bytes of the file, by which its format is known; empty for a folder."""
+        if self.content or not os.path.isfile(self.path):
+            return self.content[:SIGNATURE_BYTES]
+        with open(self.path, "rb") as file:
+            return file.read(SIGNATURE_BYTES)
 
     @cached_property
     def sha256(self) -> str:
@@ -60,6 +70,11 @@ class Source:
         return None
 
 
+def first_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The first bytes of a file that can be a micrograph; raises as `read_bytes` does."""
+    return _read(path, SIGNATURE_BYTES, most=math.inf)
+
+
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Content of a file that can be a micrograph.
 
@@ -69,17 +84,21 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         The file is missing, not a regular file (opening a pipe would wait forever), larger than
         `MAX_FILE_BYTES`, or cannot be read.
     """
+    return _read(path, -1, most=MAX_FILE_BYTES)
+
+
+def _read(path: str | os.PathLike[str], count: int, *, most: float) -> bytes:
     try:
         state = os.stat(path)
         if not stat.S_ISREG(state.st_mode):
             raise ImageError("is not a file (a folder, pipe or device)")
-        if state.st_size > MAX_FILE_BYTES:
+        if state.st_size > most:
             raise ImageError(
-                f"has {state.st_size / 2**30:.1f} GiB, more than the "
-                f"{MAX_FILE_BYTES / 2**30:.2g} GiB that one micrograph may have"
+                f"has {state.st_size / 2**30:.1f} GiB, more than the {most / 2**30:.2g} GiB that "
+                "one micrograph may have"
             )
         with open(path, "rb") as file:
-            return file.read()
+            return file.read(count)
     except FileNotFoundError as error:
         raise ImageError("does not exist") from error
     except OSError as error:
