@@ -195,7 +195,9 @@ def test_mistaken_numbers_of_axes_are_no_group():
 def test_a_far_population_does_not_hide_that_the_rest_is_two():
     table, truth = mixed((CUBES, 150), (LARGE, 120), ((90.0, 1.5, 0.7, 5), 40))
     table = {name: table[name] for name in FEATURES}
-    fit = fit_groups(table, method="k-means", max_groups=4, nested=True)
+    alone = fit_groups(table, method="k-means", max_groups=4, nested=False)
+    assert alone.n_groups == 2
+    fit = fit_groups(table, method="k-means", max_groups=4)
     by_silhouette = next(c for c in fit.comparison if c.method == "k-means")
     assert by_silhouette.n_groups == 2
     assert fit.n_groups == 3

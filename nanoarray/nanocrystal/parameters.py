@@ -68,8 +68,8 @@ class ShapeGroupsParameters(StageParameters):
     method: Literal["auto", "k-means", "gaussian mixture", "linkage"] = "auto"
     """"auto": the one whose groups have the largest cophenetic correlation."""
     dataset: Literal["auto", "features", "shape parameters", "both"] = "auto"
-    """The ten common features, the shape parameters, or both; "auto": where the groups stand out
-    most from a single one.
+    """The ten common features, the shape parameters, or both; "auto": both, or without `nested`
+    where the groups stand out most from a single one.
     """
     n_groups: PositiveInt | None = None
     """Number of groups; by default found by silhouette, one group being an answer."""
@@ -79,8 +79,10 @@ class ShapeGroupsParameters(StageParameters):
     """Share of the crystals below which a part is outliers, not a group."""
     linkage: Literal["ward", "average"] = "ward"
     """Linkage of the method "linkage"."""
-    nested: bool = False
-    """Look for more groups than the silhouette asks for, where one is itself divided."""
+    nested: bool = True
+    """Look for more groups than the silhouette asks for, where one is itself divided; without it
+    a population far from the others hides that these are several.
+    """
     min_jaccard: float = Field(0.0, ge=0, le=1)
     """Crystals whose shape overlaps them less are left out of the groups."""
     seed: int = Field(0, ge=0)

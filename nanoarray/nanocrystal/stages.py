@@ -277,7 +277,7 @@ STAGES: tuple[Stage, ...] = (
         "shape_groups",
         _shape_inputs,
         ShapeGroupsParameters,
-        2,
+        3,
         "row",
         _plan_groups,
         _group,

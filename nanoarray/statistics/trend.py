@@ -1,9 +1,9 @@
-"""Does grain size follow a tag? Whole samples are the observations."""
+"""Does a size follow a tag? Whole samples are the observations."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from nanoarray.statistics.cohort import (
     build_cohort,
     mean_sizes,
 )
+from nanoarray.statistics.image_table import Units, tag_codes
 from nanoarray.statistics.resampling import (
     check_resampling,
     condition_rng,
@@ -25,7 +26,7 @@ from nanoarray.statistics.resampling import (
     permutation_test,
 )
 
-__all__ = ["trend_test"]
+__all__ = ["trend_of_units", "trend_test"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.intp]
@@ -76,25 +77,76 @@ def trend_test(
     InputError
         Where a column or tag does not exist, the tag is no number, or a parameter is out of range.
     """
-    check_resampling(interval=interval, resamples=resamples, permutations=permutations)
     held = [hold] if isinstance(hold, str) else list(hold)
     cohort = build_cohort(grains, images, tags=[tag, *held], edge=edge)
-    level = _numeric(cohort.images[tag], tag)
-    used, known = cohort.used, np.isfinite(level)
-    part, level = cohort.take(used & known), level[used & known]
-    stratum = _strata(part.tag_codes(held))
+
+    def measure(kept: npt.NDArray[np.bool_]) -> tuple[Units, FloatArray]:
+        part = cohort.take(kept)
+        units = part.units(resample_unit, fall_back=False)
+        return units, mean_sizes(part.unit_sums(units))["geometric_mean_area"]
+
+    row = trend_of_units(
+        cohort.images,
+        cohort.used,
+        measure,
+        tag=tag,
+        hold=held,
+        interval=interval,
+        resamples=resamples,
+        permutations=permutations,
+        seed=seed,
+    )
+    row["unit_without_grain_count"] = row.pop("unit_without_size_count")
+    return pd.DataFrame([row])
+
+
+def trend_of_units(
+    images: pd.DataFrame,
+    used: npt.NDArray[np.bool_],
+    measure: Callable[[npt.NDArray[np.bool_]], tuple[Units, FloatArray]],
+    *,
+    tag: str,
+    hold: Sequence[str],
+    interval: float,
+    resamples: int,
+    permutations: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Slope of the logarithm of a size against a numeric tag, every unit counting once.
+
+    Parameters
+    ----------
+    images
+        As from `nanoarray.statistics.image_table.image_table`, with the tags.
+    used
+        (images,) which of them count.
+    measure
+        Given which images are kept: their units, and the size of each unit (NaN: none).
+    tag, hold, interval, resamples, permutations, seed
+        As in `trend_test`.
+
+    Returns
+    -------
+    The columns of the table ``trend`` of `nanoarray.schema_statistics`; units without a size are
+    counted in ``unit_without_size_count``.
+    """
+    check_resampling(interval=interval, resamples=resamples, permutations=permutations)
+    level = _numeric(images[tag], tag)
+    known = np.isfinite(level)
+    units, size = measure(used & known)
+    mean_log = np.log(size)
+    stratum = _strata(tag_codes(images[used & known], hold))
+    level = level[used & known]
     row: dict[str, Any] = {
         "tag": tag,
-        "hold": ", ".join(held),
+        "hold": ", ".join(hold),
         "image_left_out_count": int((~used).sum()),
         "image_without_tag_count": int((used & ~known).sum()),
     }
-    units = part.units(resample_unit, fall_back=False)
-    mean_log = np.log(mean_sizes(part.unit_sums(units))["geometric_mean_area"])
     notes = (
         [f"{row['image_without_tag_count']} images have no {tag}"] if (used & ~known).any() else []
     )
-    row |= {"resample_unit": units.kind, "unit_without_grain_count": int(np.isnan(mean_log).sum())}
+    row |= {"resample_unit": units.kind, "unit_without_size_count": int(np.isnan(mean_log).sum())}
     mixed = _mixed_unit(units.of_image, level, stratum, units.names)
     if mixed is None:
         first = np.unique(units.of_image, return_index=True)[1]
@@ -113,10 +165,10 @@ def trend_test(
         row |= _no_trend(len(units.names), level, stratum)
         notes.append(
             f"no test is possible: {units.kind} {mixed!r} has several values of "
-            f"{' or '.join([tag, *held])}; hold 'sample' and resample the images"
+            f"{' or '.join([tag, *hold])}; hold 'sample' and resample the images"
         )
     row["notes"] = "; ".join(note for note in (*notes, *units.notes) if note)
-    return pd.DataFrame([row])
+    return row
 
 
 def _strata(codes: IntArray) -> IntArray:

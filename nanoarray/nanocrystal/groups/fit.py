@@ -133,7 +133,7 @@ def fit_groups(
     max_groups: int = 10,
     min_share: float = 0.02,
     linkage: Linkage = "ward",
-    nested: bool = False,
+    nested: bool = True,
     features: Sequence[str] = FEATURES,
     shape_parameters: Sequence[str] = SHAPE_PARAMETERS,
     seed: int = 0,
@@ -145,10 +145,10 @@ def fit_groups(
     table
         Columns of equal length, one row per crystal: a dictionary of arrays or a data frame.
     dataset
-        ``"features"``, ``"shape parameters"``, ``"both"``, or ``"auto"``: of those in which there
-        is more than one group, the one whose silhouette exceeds that of one group by most
-        (silhouettes themselves do not compare between datasets: they rise with fewer columns);
-        with `nested`, the one with the most columns.
+        ``"features"``, ``"shape parameters"``, ``"both"``, or ``"auto"``: with `nested`, the one
+        with the most columns; otherwise, of those in which there is more than one group, the one
+        whose silhouette exceeds that of one group by most (silhouettes themselves do not compare
+        between datasets: they rise with fewer columns).
     method
         ``"k-means"``, ``"gaussian mixture"``, ``"linkage"``, or ``"auto"``: the one with the
         largest cophenetic correlation (`group_cophenet`) in the chosen dataset, all dividing into
@@ -164,8 +164,9 @@ def fit_groups(
         ``"ward"`` or ``"average"``; the latter tends to split off outliers.
     nested
         Whether to look for more groups than the silhouette asks for, where one is itself divided
-        (`count_nested`). It finds populations that lie close beside a far one, and takes sizes that
-        differ between samples for groups of their own.
+        (`count_nested`): it finds populations that lie close beside a far one, which the silhouette
+        alone takes for one group. Mean sizes that differ between samples by more than twice their
+        spread are groups of their own, with or without it.
     features, shape_parameters
         Columns of the datasets.
     seed
@@ -297,11 +298,13 @@ def _choose_dataset(trials: dict[Dataset, _Trial], options: _Options) -> Dataset
     for name in trials:
         if name == options.dataset:
             return name
-    divided = [name for name in trials if trials[name].test.divided]
-    if divided and not options.nested:
-        return max(divided, key=lambda name: trials[name].test.excess)
-    # What is divided again need not stand out at first: then all that is known serves best.
-    return max(divided or trials, key=lambda name: len(trials[name].data.columns))
+    if not options.nested:
+        divided = [name for name in trials if trials[name].test.divided]
+        if divided:
+            return max(divided, key=lambda name: trials[name].test.excess)
+    # What is divided again need not stand out at first: then all that is known serves best. And
+    # where only the parameters of shapes are divided, a few crystals are mistaken for other shapes.
+    return max(trials, key=lambda name: len(trials[name].data.columns))
 
 
 def _choose_number(
