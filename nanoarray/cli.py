@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
@@ -16,7 +15,9 @@ import typer
 from nanoarray.cli_catalog import catalog, record_run
 from nanoarray.cli_export import export
 from nanoarray.cli_inspect import inspect
+from nanoarray.cli_status import status
 from nanoarray.cli_train import train
+from nanoarray.cli_verify import verify
 from nanoarray.errors import InputError, NanoarrayError, is_about_place
 from nanoarray.terminal import file_size, printable
 
@@ -103,6 +104,8 @@ app.add_typer(catalog, name="catalog")
 app.add_typer(train, name="train")
 app.command()(export)
 app.command()(inspect)
+app.command()(status)
+app.command()(verify)
 
 
 @app.callback()
@@ -122,6 +125,9 @@ Scheduler = Annotated[
     str | None, typer.Option("--scheduler", help="Address of a running Dask scheduler.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the summary.")]
+ProgressJson = Annotated[
+    bool, typer.Option("--progress-json", help="Progress as lines of JSON on standard error.")
+]
 
 
 @app.command()
@@ -191,6 +197,7 @@ def ingest(
     workers: Workers = None,
     scheduler: Scheduler = None,
     quiet: Quiet = False,
+    progress_json: ProgressJson = False,
 ) -> None:
     """Read micrographs and their tags into a store; a second time, only what is new.
 
@@ -201,7 +208,7 @@ def ingest(
     if len(paths) < 2:
         raise InputError("ingest needs SOURCE... and STORE: nanoarray ingest micrographs/ a.zarr")
     *sources, store_url = paths
-    with _progress(quiet=quiet) as progress:
+    with _progress(quiet=quiet, as_json=progress_json) as progress:
         report = run_ingest(
             sources,
             store_url,
@@ -236,7 +243,11 @@ def run(
     catalog_folder: Annotated[
         Path | None, typer.Option("--catalog", help="Catalog to record the finished store in.")
     ] = None,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", min=0, help="Longest time for one image [s]; 0: any.")
+    ] = 3600.0,
     quiet: Quiet = False,
+    progress_json: ProgressJson = False,
 ) -> None:
     """Run a pipeline on a store, doing only what is missing.
 
@@ -251,7 +262,7 @@ def run(
             names = ", ".join(stage.name for stage, _ in plan.stages)
             _say(f"pipeline {plan.name} ({names}) on {executor.description}")
 
-    with _progress(quiet=quiet) as progress:
+    with _progress(quiet=quiet, as_json=progress_json) as progress:
         reports = pipelines.run(
             pipeline,
             store_url,
@@ -260,6 +271,7 @@ def run(
             overwrite=overwrite,
             progress=progress,
             on_start=on_start,
+            time_limit_s=time_limit or None,
             **changes,
         )
     _print_stage_reports(reports)
@@ -267,46 +279,6 @@ def run(
         record_run(store_url, catalog_folder, pipeline=pipeline, settings=changes)
     if any(report.failed for report in reports):
         raise typer.Exit(SOME_IMAGES_FAILED)
-
-
-@app.command()
-def status(
-    store_url: Annotated[str, typer.Argument(metavar="STORE", help="The store.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-) -> None:
-    """Show what a store holds: per group, what is done, what failed, size and digest.
-
-    Example: `nanoarray status archive.zarr`
-    """
-    from nanoarray.archive.status import store_status
-
-    rows = store_status(store_url)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = ("group", "state", "blocks", "rows", "failed", "left out", "size", "digest", "when")
-    view = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        left = column in ("group", "state", "digest", "when")
-        view.add_column(column, justify="left" if left else "right", no_wrap=True)
-    for row in rows:
-        view.add_row(
-            row["group"],
-            "partial" if not row["complete"] else "complete" if row["current"] else "stale",
-            f"{row['blocks_done']}/{row['blocks']}",
-            str(row["rows"]),
-            str(row["failed"]),
-            str(row["left_out"]),
-            file_size(row["bytes"]),
-            row["digest"][:7],
-            row["finished"][5:16].replace("T", " "),
-        )
-    _say(store_url)
-    # A table that is cut says less than one that wraps in a narrow window.
-    Console(width=max(Console().width, 100)).print(view)
 
 
 @app.command()
@@ -386,10 +358,10 @@ def _list(what: str, rows: Sequence[tuple[str, str]]) -> None:
         _say(f"  and {len(rows) - _LISTED} more {what}")
 
 
-def _progress(*, quiet: bool) -> Any:
+def _progress(*, quiet: bool, as_json: bool = False) -> Any:
     from nanoarray.archive.progress import progress_bars
 
-    return progress_bars(quiet=quiet)
+    return progress_bars(quiet=quiet, as_json=as_json)
 
 
 if __name__ == "__main__":

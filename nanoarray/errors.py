@@ -31,6 +31,14 @@ class ImageError(InputError):
     """One micrograph cannot be used. Its row is kept with ``ok = False`` and this reason."""
 
 
+class DamagedError(NanoarrayError, RuntimeError):
+    """Something in a store is not what was written there."""
+
+
+class BusyError(NanoarrayError):
+    """Another run works on the store."""
+
+
 def is_about_place(error: BaseException) -> bool:
     """Whether an error says that a place cannot be used: the user can mend it."""
     return isinstance(error, OSError) and error.errno in _PLACE

@@ -11,6 +11,7 @@ from typing import Any
 
 from nanoarray.archive import store
 from nanoarray.archive.engine import (
+    TIME_LIMIT_S,
     Progress,
     Stage,
     StageReport,
@@ -18,6 +19,7 @@ from nanoarray.archive.engine import (
     run_stage,
 )
 from nanoarray.archive.executor import Executor, open_executor
+from nanoarray.archive.lease import working_on
 from nanoarray.archive.stage_parameters import StageParameters, checked, nearest
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.stages import STAGES as NANOCRYSTAL_STAGES
@@ -151,6 +153,7 @@ def run(
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
     on_start: Callable[[Pipeline, Executor], None] | None = None,
+    time_limit_s: float | None = TIME_LIMIT_S,
     **overrides: Mapping[str, Any],
 ) -> list[StageReport]:
     """Run the stages of a pipeline on a store, doing only what is missing.
@@ -168,6 +171,9 @@ def run(
         Replace groups that are there with other parameters.
     progress, on_start
         Called with every step forward, and once before the first.
+    time_limit_s
+        Longest time for one image, which fails when it takes longer, or for one block of a table;
+        None for any.
     **overrides
         Parameters by stage: ``tiles={"stride_px": 8}``.
 
@@ -180,12 +186,17 @@ def run(
     ------
     InputError
         For wrong parameters, a place that is no store, or groups made with other parameters.
+    BusyError
+        When another run works on the store.
     """
     url = store.as_url(store_url)
     plan = load_pipeline(pipeline, overrides)
     store.check_store(url)
     _check_images(url)
-    with open_executor(workers=workers, scheduler=scheduler) as executor:
+    with (
+        working_on(url, f"run {plan.name}") as lease,
+        open_executor(workers=workers, scheduler=scheduler, lease=lease) as executor,
+    ):
         if on_start is not None:
             on_start(plan, executor)
         return [
@@ -196,6 +207,7 @@ def run(
                 executor=executor,
                 overwrite=overwrite,
                 progress=progress,
+                time_limit_s=time_limit_s,
             )
             for stage, parameters in plan.stages
         ]

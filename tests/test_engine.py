@@ -96,7 +96,7 @@ def test_resume_does_only_missing_blocks(archive):
     whole = store.open_group(url, "mean").load()
     # As an interrupted run leaves it: one block unmarked with garbage in it, not complete.
     zarr.open_group(url, path="mean")["mean"][2:4] = -7.0
-    store.mark_block(url, "mean", 1, 0)
+    store.mark_blocks(url, "mean", {1: (0, 0)})
     store.set_provenance(url, "mean", {**store.provenance(url, "mean"), "complete": False})
     CALLS.clear()
     report = run(url)
@@ -222,7 +222,7 @@ def test_overwrite_tries_failed_images_again(archive):
     assert [name for name, _ in report.failed] == ["im1"]
 
 
-WRITES = ("resize", "set_provenance", "write_rows", "mark_block", "_create_array")
+WRITES = ("resize", "set_provenance", "write_rows", "mark_blocks", "_create_array")
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 5, 8, 13])

@@ -58,7 +58,7 @@ def write_group(url, group, values, *, constants=None, length=None, done=True):
     store.create_group(url, group, plan)
     store.write_rows(url, group, slice(0, count), values)
     for block in range(plan.block_count):
-        store.mark_block(url, group, block, int(done))
+        store.mark_blocks(url, group, {block: (int(done), 0)})
     record = {
         "dim": dim,
         "length": count,

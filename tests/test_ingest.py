@@ -309,10 +309,10 @@ def test_interrupted_ingest_is_finished_by_the_next(folder, url, monkeypatch, wr
         write_tiff(folder / f"more{k}.tif", picture(50, 50))
     write = module.write_block
 
-    def stop(url, block, *rest):
-        if block == 1:
+    def stop(layouts, rows, *rest):
+        if rows.start == module.BLOCK:
             raise OSError(28, "No space left on device")
-        return write(url, block, *rest)
+        return write(layouts, rows, *rest)
 
     monkeypatch.setattr(module, "write_block", stop)
     with pytest.raises(OSError, match="No space left"):

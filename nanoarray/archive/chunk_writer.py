@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import google_crc32c
 import numpy as np
 from numcodecs.vlen import VLenUTF8
 from numcodecs.zstd import Zstd
@@ -25,6 +26,8 @@ from nanoarray.archive import store
 _TEXT = "string"
 _CODECS = {_TEXT: ["vlen-utf8", "zstd"]}
 _PLAIN_CODECS = ["bytes", "zstd"]
+#: Follows them where chunks end in their CRC-32C.
+_SUM = "crc32c"
 _KEYS = ({"name": "default", "configuration": {"separator": "/"}}, {"name": "default"})
 
 
@@ -44,6 +47,8 @@ class ChunkLayout:
         As zarr names it; "string" for text.
     level, checksum
         Of its Zstandard codec.
+    summed
+        Whether a chunk ends in its CRC-32C.
     """
 
     url: str
@@ -54,6 +59,7 @@ class ChunkLayout:
     dtype: str = ""
     level: int = 1
     checksum: bool = True
+    summed: bool = False
 
 
 def chunk_layout(url: str, group: str, name: str) -> ChunkLayout:
@@ -66,6 +72,8 @@ def chunk_layout(url: str, group: str, name: str) -> ChunkLayout:
         document = json.load(file)
     kind, grid = document["data_type"], document["chunk_grid"]
     codecs = document["codecs"]
+    summed = codecs[-1]["name"] == _SUM
+    codecs = codecs[:-1] if summed else codecs
     plain = (
         isinstance(kind, str)
         and [codec["name"] for codec in codecs] == _CODECS.get(kind, _PLAIN_CODECS)
@@ -82,10 +90,11 @@ def chunk_layout(url: str, group: str, name: str) -> ChunkLayout:
         kind,
         codecs[1]["configuration"]["level"],
         codecs[1]["configuration"]["checksum"],
+        summed,
     )
 
 
-def write_chunks(layout: ChunkLayout, start: int, values: np.ndarray) -> None:
+def write_chunks(layout: ChunkLayout, start: int, values: np.ndarray) -> dict[str, int]:
     """Write rows that begin at ``start``, as whole chunks of which nobody else holds a part.
 
     Parameters
@@ -98,6 +107,11 @@ def write_chunks(layout: ChunkLayout, start: int, values: np.ndarray) -> None:
         Rows, which may be smaller than the array in their inner dimensions: what they do not reach
         of the chunks that they touch is zero, or empty text.
 
+    Returns
+    -------
+    dict
+        CRC-32C by key of the chunks, as `store.write_rows` gives them.
+
     Raises
     ------
     OSError
@@ -105,16 +119,20 @@ def write_chunks(layout: ChunkLayout, start: int, values: np.ndarray) -> None:
     """
     if not layout.folder:
         rows = slice(start, start + len(values))
-        store.write_rows(layout.url, layout.group, rows, {layout.name: values})
-        return
+        return store.write_rows(layout.url, layout.group, rows, {layout.name: values})
+    written = {}
     counts = [-(-n // c) for n, c in zip(values.shape, layout.chunks, strict=True)]
     for position in itertools.product(*map(range, counts)):
         spans = zip(position, layout.chunks, strict=True)
         part = values[tuple(slice(p * c, (p + 1) * c) for p, c in spans)]
-        _write_chunk(layout, (start // layout.chunks[0] + position[0], *position[1:]), part)
+        at = (start // layout.chunks[0] + position[0], *position[1:])
+        key = "/".join((layout.group, layout.name, "c", *map(str, at)))
+        written[key] = _write_chunk(layout, at, part)
+    return written
 
 
-def _write_chunk(layout: ChunkLayout, at: Sequence[int], part: np.ndarray) -> None:
+def _write_chunk(layout: ChunkLayout, at: Sequence[int], part: np.ndarray) -> int:
+    """Write one chunk; gives what it ends in, as a number."""
     text = layout.dtype == _TEXT
     dtype = np.dtype(object) if text else np.dtype(layout.dtype).newbyteorder("<")
     whole = part.shape == layout.chunks and part.dtype == dtype and part.flags.c_contiguous
@@ -123,6 +141,8 @@ def _write_chunk(layout: ChunkLayout, at: Sequence[int], part: np.ndarray) -> No
         chunk[tuple(slice(0, n) for n in part.shape)] = part
     raw = VLenUTF8().encode(chunk.ravel()) if text else chunk
     content = Zstd(level=layout.level, checksum=layout.checksum).encode(raw)
+    if layout.summed:
+        content += google_crc32c.value(content).to_bytes(4, "little")
     place = os.path.join(layout.folder, "c", *(str(n) for n in at))
     os.makedirs(os.path.dirname(place), exist_ok=True)
     temporary = f"{place}.{uuid.uuid4().hex}.partial"  # as zarr names them
@@ -133,3 +153,4 @@ def _write_chunk(layout: ChunkLayout, at: Sequence[int], part: np.ndarray) -> No
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+    return int.from_bytes(content[-4:], "little")

@@ -7,25 +7,25 @@ plan and the keys of its inputs, so that a later run knows exactly which blocks 
 
 from __future__ import annotations
 
+import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-import xarray as xr
 
-from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
-from nanoarray.archive.executor import Executor, run_tasks
+from nanoarray.archive.blocks import plan_group
+from nanoarray.archive.executor import Executor
 from nanoarray.archive.lineage import Lineage, expected_keys, is_current
 from nanoarray.archive.rows import FAILED, failure
+from nanoarray.archive.running import BlockRun
+from nanoarray.archive.stage import Inputs, LeftOut, Progress, Stage, StageReport, inputs_of
 from nanoarray.archive.stage_parameters import StageParameters
-from nanoarray.archive.store import GroupPlan
-from nanoarray.errors import InputError, NanoarrayError, is_about_place
+from nanoarray.archive.tasks import run_tasks
+from nanoarray.archive.verify import seal
+from nanoarray.errors import BusyError, InputError, NanoarrayError
 
 __all__ = [
     "Inputs",
@@ -40,75 +40,12 @@ __all__ = [
     "run_stage",
 ]
 
-Inputs = Mapping[str, xr.Dataset]
+#: Longest time for one image, or one block of a table [s].
+TIME_LIMIT_S = 3600.0
+#: How often missing marks are made good before the run gives up: another run removes them.
+_ROUNDS = 3
 
-
-@dataclass(frozen=True)
-class Stage:
-    """How one group is made from others.
-
-    Parameters
-    ----------
-    name
-        The group it writes.
-    inputs
-        The groups it reads; a function of the parameters where they decide.
-    parameters
-        Model of its parameters.
-    version
-        Raised whenever the same input and parameters would give another result.
-    axis
-        "image": ``compute(inputs, parameters, own, i)`` gives the variables of image ``i``;
-        "row": ``compute(inputs, parameters, own, rows)`` gives those rows of a table;
-        "whole": ``compute(inputs, parameters, own, rows)`` is called once.
-        ``own`` is the stage's own group: coordinates, resolved parameters, fitted model.
-    plan
-        ``plan(inputs, parameters)`` gives shapes and whatever has to be known, or fitted, before.
-    """
-
-    name: str
-    inputs: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
-    parameters: type[StageParameters]
-    version: int
-    axis: Literal["image", "row", "whole"]
-    plan: Callable[[Inputs, Any], GroupPlan]
-    compute: Callable[..., Mapping[str, np.ndarray]]
-    description: str = ""
-
-
-def inputs_of(stage: Stage, parameters: StageParameters) -> tuple[str, ...]:
-    """The groups that a stage reads with these parameters."""
-    return stage.inputs(parameters) if callable(stage.inputs) else stage.inputs
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a stage is; ``rate`` in units (images or rows) per second."""
-
-    stage: str
-    done: int
-    total: int
-    unit: str
-    failed: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class StageReport:
-    """What a run of a stage did."""
-
-    stage: str
-    status: Literal["done", "resumed", "unchanged"]
-    blocks: int
-    blocks_computed: int
-    rows: int
-    seconds: float
-    failed: tuple[tuple[str, str], ...] = ()
-    left_out: tuple[tuple[str, str], ...] = ()
-
-
-class LeftOut(InputError):
-    """An image that a stage leaves out on purpose, with the reason; not a failure."""
+_log = logging.getLogger(__name__)
 
 
 def run_stage(
@@ -119,8 +56,22 @@ def run_stage(
     executor: Executor,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    time_limit_s: float | None = TIME_LIMIT_S,
 ) -> StageReport:
     """Bring one group up to date and say what was done.
+
+    Parameters
+    ----------
+    url, stage, parameters
+        Where, and what.
+    executor
+        Where the work is done.
+    overwrite
+        Replace a group that was made differently, and try images that failed again.
+    progress
+        Called with every step forward.
+    time_limit_s
+        Longest time for one image, which fails when it takes longer, or for one block of a table.
 
     Raises
     ------
@@ -148,12 +99,18 @@ def run_stage(
     else:
         record = _prepare(url, stage, parameters, before, basis, digest, plan_key, executor)
     expected = expected_keys(record, keys)
-    found = store.block_keys(url, stage.name).tolist()
     again = _blocks_with_failures(url, stage, record) if overwrite else set()
-    todo = [b for b in range(len(expected)) if found[b] != expected[b] or b in again]
-    if todo:
-        keys_of = {b: (found[b], expected[b]) for b in todo}
-        _run_blocks(url, stage, parameters, record, keys_of, executor, progress, start)
+    blocks = BlockRun(
+        url,
+        stage,
+        parameters,
+        record,
+        executor=executor,
+        time_limit_s=time_limit_s,
+        progress=progress,
+        start=start,
+    )
+    todo = _do_missing(blocks, url, stage.name, expected, again)
     status: Literal["done", "resumed", "unchanged"] = (
         "done" if len(todo) == len(expected) else "resumed" if todo else "unchanged"
     )
@@ -163,6 +120,7 @@ def run_stage(
         record = {
             **record,
             "complete": True,
+            "seal": seal(url, stage.name, record["block_arrays"]),
             "finished": prov.now(),
             "seconds": round(float(record.get("seconds", 0.0)) + seconds, 3),
             "failed": len(failed),
@@ -179,6 +137,24 @@ def run_stage(
         failed=tuple(failed),
         left_out=tuple(left_out),
     )
+
+
+def _do_missing(
+    blocks: BlockRun, url: str, group: str, expected: list[int], again: set[int]
+) -> set[int]:
+    """Do blocks until every one holds what it is to hold; gives those that were done."""
+    todo: set[int] = set()
+    for _ in range(_ROUNDS):
+        found = store.block_keys(url, group).tolist()
+        missing = {b for b in range(len(expected)) if found[b] != expected[b]} | again
+        if not missing:
+            return todo
+        blocks.do({b: (found[b], expected[b]) for b in sorted(missing)})
+        todo |= missing
+        again = set()
+    if store.block_keys(url, group).tolist() != expected:
+        raise BusyError(f"another run changes {group!r} of {url} at the same time: run this again")
+    return todo
 
 
 def problems(url: str, group: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -231,7 +207,7 @@ def _prepare(
     executor: Executor,
 ) -> dict[str, Any]:
     """Plan the group (on a worker: a plan may fit a model) and make its arrays ready."""
-    ((_, plan, error),) = run_tasks(executor, _plan, [(url, stage, parameters)])
+    ((_, plan, error),) = run_tasks(executor, plan_group, [(url, stage, parameters)])
     if error is not None:
         if isinstance(error, NanoarrayError):
             raise error
@@ -258,6 +234,7 @@ def _prepare(
         "dim": plan.dim,
         "length": plan.length,
         "block": plan.block,
+        "block_arrays": [array.name for array in plan.arrays],
         "complete": False,
         "software": prov.software(),
         "created": prov.now(),
@@ -281,140 +258,9 @@ def _prepare(
     return record
 
 
-def _run_blocks(
-    url: str,
-    stage: Stage,
-    parameters: StageParameters,
-    record: Mapping[str, Any],
-    keys: Mapping[int, tuple[int, int]],
-    executor: Executor,
-    progress: Callable[[Progress], None] | None,
-    start: float,
-) -> None:
-    """Compute the blocks of ``keys``, which hold what each is and what it is to be marked with."""
-    size, length = int(record["block"]), int(record["length"])
-    spans = [slice(b * size, min(length, (b + 1) * size)) for b in keys]
-    this_run = uuid.uuid4().hex
-    items = [
-        (url, stage, parameters, this_run, block, span, *marks)
-        for (block, marks), span in zip(keys.items(), spans, strict=True)
-    ]
-    total = sum(s.stop - s.start for s in spans)
-    done = failed = 0
-    errors: list[tuple[int, BaseException]] = []
-
-    def tell() -> None:
-        if progress is not None:
-            seconds = time.perf_counter() - start
-            progress(Progress(stage.name, done, total, str(record["dim"]), failed, seconds))
-
-    tell()
-    for position, count, error in run_tasks(executor, _do_block, items):
-        if error is None:
-            failed += count
-            done += spans[position].stop - spans[position].start
-        else:
-            errors.append((position, error))
-        tell()
-    if errors:
-        position, error = min(errors, key=lambda e: e[0])
-        span = spans[position]
-        kind = InputError if is_about_place(error) else NanoarrayError
-        raise kind(
-            f"stage {stage.name!r}: {len(errors)} of {len(items)} blocks failed, the first "
-            f"({record['dim']} {span.start} to {span.stop - 1}) with {type(error).__name__}: "
-            f"{error}. Finished blocks are kept; run the same command again"
-        ) from error
-
-
 def _blocks_with_failures(url: str, stage: Stage, record: Mapping[str, Any]) -> set[int]:
     """Blocks that hold an image that failed: `overwrite` tries them again."""
     if not store.has_arrays(url, stage.name, ["problem"]):
         return set()
     reasons = store.read_columns(url, stage.name, str(record["dim"]), ("problem",))["problem"]
-    return {i // int(record["block"]) for i, r in enumerate(reasons) if r.startswith("failed: ")}
-
-
-def _plan(url: str, stage: Stage, parameters: StageParameters) -> GroupPlan:
-    inputs = {group: store.open_group(url, group) for group in inputs_of(stage, parameters)}
-    return stage.plan(inputs, parameters)
-
-
-@lru_cache(maxsize=8)
-def _opened(url: str, group: str, this_run: str) -> xr.Dataset:
-    """A group as it is during one run of a stage: opening takes as long as reading an image."""
-    del this_run
-    return store.open_group(url, group)
-
-
-def _do_block(
-    url: str,
-    stage: Stage,
-    parameters: StageParameters,
-    this_run: str,
-    block: int,
-    rows: slice,
-    old_key: int,
-    key: int,
-) -> int:
-    """Compute, write and mark one block; the number of images in it that failed."""
-    if old_key:
-        store.mark_block(url, stage.name, block, 0)
-    inputs = {group: _opened(url, group, this_run) for group in inputs_of(stage, parameters)}
-    own = _opened(url, stage.name, this_run)
-    if stage.axis == "image":
-        values = _compute_images(stage, inputs, parameters, own, rows)
-    else:
-        values = dict(stage.compute(inputs, parameters, own, rows))
-    store.write_rows(url, stage.name, rows, values)
-    store.mark_block(url, stage.name, block, key)
-    reasons = np.asarray(values.get("problem", np.array([], dtype=object)), dtype=object)
-    failed = np.array([str(r).startswith("failed: ") for r in reasons], dtype=bool)
-    if "image_index" in values:
-        return len(set(np.asarray(values["image_index"])[failed].tolist()))
-    return int(failed.sum())
-
-
-def _compute_images(
-    stage: Stage, inputs: Inputs, parameters: StageParameters, own: xr.Dataset, rows: slice
-) -> dict[str, np.ndarray]:
-    """Compute the images of a block one by one; one that fails keeps a reason, not a result."""
-    count = rows.stop - rows.start
-    values: dict[str, np.ndarray] = {}
-    for name, variable in own.data_vars.items():
-        if variable.dims[:1] == ("image",) and name != "problem":
-            shape = (count, *variable.shape[1:])
-            entry = schema.known(stage.name, str(name))
-            fill = entry.fill_value if entry else schema.fill_of(str(variable.dtype))
-            values[str(name)] = np.full(shape, fill, variable.dtype)
-    reasons = np.full(count, "", dtype=object)
-    for k, i in enumerate(range(rows.start, rows.stop)):
-        reasons[k] = _left_out_before(inputs, i)
-        if reasons[k]:
-            continue
-        try:
-            result = stage.compute(inputs, parameters, own, i)
-        except LeftOut as reason:
-            reasons[k] = f"left out: {reason}"
-            continue
-        except (OSError, MemoryError):
-            raise  # the place or the machine failed, not the image: the block is to be done again
-        except Exception as error:  # noqa: BLE001 -- one bad image must not lose the batch
-            reasons[k] = failure(error)
-            continue
-        for name, data in result.items():
-            inner: tuple[Any, ...] = tuple(slice(0, n) for n in np.shape(data))
-            values[name][(k, *inner)] = data
-    return {**values, "problem": reasons}
-
-
-def _left_out_before(inputs: Inputs, i: int) -> str:
-    """Why an image cannot be used: the reason an input group gives."""
-    for group, ds in inputs.items():
-        if "problem" in ds and ds["problem"].dims == ("image",):
-            reason = str(ds["problem"][i].values)
-            if reason and group == "images":
-                return f"left out: unreadable: {reason}"
-            if reason:
-                return f"left out: {reason.removeprefix('left out: ')}"
-    return ""
+    return {i // int(record["block"]) for i, r in enumerate(reasons) if r.startswith(FAILED)}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanoarray.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from nanoarray.archive.lease import Lease
 
 #: Dask has glibc return freed memory to the system at once. For arrays of a few MB that means a
 #: page fault per 4 kB whenever one is made: a quarter to three quarters more CPU time.
@@ -28,10 +32,19 @@ _KEEP_MEMORY = {
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs tasks on ``client`` where there is one, otherwise on ``threads`` threads."""
+    """Runs tasks on ``client`` where there is one, otherwise on ``threads`` threads.
+
+    ``lease`` is the run's claim to the store that it works on, where it has one.
+    """
 
     client: Client | None = None
     threads: int = 1
+    lease: Lease | None = None
+
+    @property
+    def suspects(self) -> set[str]:
+        """What earlier runs, now dead, did in their own process when they died."""
+        return self.lease.suspects if self.lease is not None else set()
 
     @property
     def description(self) -> str:
@@ -45,7 +58,10 @@ class Executor:
 
 @contextmanager
 def open_executor(
-    *, workers: int | None = None, scheduler: str | None = None
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    lease: Lease | None = None,
 ) -> Iterator[Executor]:
     """Give an executor, and close what it opened.
 
@@ -55,6 +71,8 @@ def open_executor(
         Number of worker processes of a new local cluster.
     scheduler
         Address of a running Dask scheduler, such as ``tcp://host:8786``.
+    lease
+        The claim to the store that the work is for.
 
     With neither, the current Dask client is used if the caller made one, otherwise threads.
 
@@ -69,62 +87,65 @@ def open_executor(
         if workers < 1:
             raise InputError(f"--workers is {workers}: expected 1 or more")
         with local_client(workers) as client:
-            yield Executor(client=client)
+            yield Executor(client=client, lease=lease)
     elif scheduler is not None:
-        yield from _remote_cluster(scheduler)
+        yield from _remote_cluster(scheduler, lease)
     else:
         client = _current_client()
         with _one_blas_thread():
-            yield Executor(client=client, threads=_available_cores())
-
-
-def run_tasks(
-    executor: Executor, function: Callable[..., Any], items: Sequence[tuple]
-) -> Iterator[tuple[int, Any, BaseException | None]]:
-    """Call ``function(*item)`` for every item; give (position, result, error) as each ends.
-
-    An item that fails does not stop the others.
-    """
-    if executor.client is None:
-        with ThreadPoolExecutor(executor.threads) as pool:
-            waiting = {pool.submit(function, *item): i for i, item in enumerate(items)}
-            try:
-                for future in as_completed(waiting):
-                    error = future.exception()
-                    yield waiting[future], None if error else future.result(), error
-            finally:
-                pool.shutdown(cancel_futures=True)
-        return
-    from distributed import as_completed as dask_as_completed
-
-    futures = [executor.client.submit(function, *item, pure=False) for item in items]
-    position = {future.key: i for i, future in enumerate(futures)}
-    for future in dask_as_completed(futures):
-        error = future.exception()
-        yield position[future.key], None if error else future.result(), error
+            yield Executor(client=client, threads=_available_cores(), lease=lease)
 
 
 @contextmanager
-def local_client(workers: int) -> Iterator[Client]:
-    """A Dask client of a new local cluster of worker processes with one thread each."""
+def local_client(workers: int, *, memory_limit: str = "auto") -> Iterator[Client]:
+    """A Dask client of a new local cluster of worker processes with one thread each.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    memory_limit
+        Of each; by default they share the machine's memory. A worker that needs more is ended, and
+        started again.
+    """
     import dask
     from distributed import Client, LocalCluster
 
-    with (
-        dask.config.set(_KEEP_MEMORY),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    settings = {**_KEEP_MEMORY, "distributed.worker.preload": ["nanoarray.archive.worker_process"]}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(settings))
+        with _deaf_to_interrupts():
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    memory_limit=memory_limit,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        client = stack.enter_context(Client(cluster))
         client.forward_logging("nanoarray")
         yield client
 
 
-def _remote_cluster(address: str) -> Iterator[Executor]:
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started in it ignore Ctrl-C, which reaches all of a terminal: one process answers.
+
+    An interrupt that comes meanwhile is lost for this process too; it lasts for a second.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not this thread's
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _remote_cluster(address: str, lease: Lease | None) -> Iterator[Executor]:
     if not re.fullmatch(r"(\w+://)?[\w.\-\[\]:]+:\d+/?", address) and "://" not in address:
         raise InputError(f"{address!r} is no scheduler's address: expected tcp://HOST:PORT")
     from distributed import Client
@@ -137,7 +158,7 @@ def _remote_cluster(address: str) -> Iterator[Executor]:
         ) from None
     with client:
         client.forward_logging("nanoarray")
-        yield Executor(client=client)
+        yield Executor(client=client, lease=lease)
 
 
 def _current_client() -> Client | None:

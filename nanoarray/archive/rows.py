@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from nanoarray import schema
-from nanoarray.errors import NanoarrayError
+from nanoarray.errors import DamagedError, NanoarrayError
 
 #: How the reason of an image begins that failed, and was not left out on purpose.
 FAILED = "failed: "
@@ -59,7 +59,7 @@ def measure_rows(
         columns = _unknown(own, group, int(counts[i]))
         try:
             columns |= measure(i)
-        except (OSError, MemoryError):
+        except (OSError, MemoryError, DamagedError):
             raise  # the place or the machine failed, not the image: the block is to be done again
         except Exception as error:  # noqa: BLE001 -- one bad image must not lose the table
             columns["image_index"][:] = i

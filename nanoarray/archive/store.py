@@ -1,4 +1,4 @@
-"""The store: one Zarr v3 group tree per collection. The only door to zarr.
+"""The store: one Zarr v3 group tree per collection. With `place`, the only door to zarr.
 
 A group is a stage's product. Its attribute ``nanoarray`` is the stage's provenance; its array
 ``block_key`` holds, per block, the key of the finished block (0: not done). A chunk's presence is
@@ -10,134 +10,31 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import GroupNotFoundError, ZarrUserWarning
 
 from nanoarray import schema
+from nanoarray.archive import provenance as prov
 from nanoarray.archive.guard import check_safe
+from nanoarray.archive.layout import ArrayPlan as ArrayPlan
+from nanoarray.archive.layout import GroupPlan as GroupPlan
+from nanoarray.archive.layout import array_plan as array_plan
+from nanoarray.archive.layout import constant_plan
+from nanoarray.archive.place import as_url as as_url
+from nanoarray.archive.place import check_place as check_place
+from nanoarray.archive.place import chunks_at
 from nanoarray.errors import InputError, NanoarrayError
 
-BLOCK_KEY = "block_key"
-
-
-@dataclass(frozen=True)
-class ArrayPlan:
-    """Shape and meaning of one array before any work is done.
-
-    ``chunks`` along a dimension 0 means the whole dimension.
-    """
-
-    name: str
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    chunks: tuple[int, ...]
-    attrs: Mapping[str, Any]
-    fill: Any
-    coord: bool = False
-
-
-@dataclass(frozen=True)
-class GroupPlan:
-    """Everything about a group that is known before its blocks are computed.
-
-    Parameters
-    ----------
-    arrays
-        The arrays that the blocks fill.
-    dim, length, block
-        The dimension that blocks run along, how long it is and how many of it a block holds.
-    constants
-        Arrays that are known now: coordinates, resolved parameters, a fitted model, as
-        name -> (dims, values, attrs).
-    resolved
-        Parameters that were found from the data (such as an automatic tile size).
-    """
-
-    arrays: tuple[ArrayPlan, ...]
-    dim: str
-    length: int
-    block: int
-    constants: Mapping[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]] = field(
-        default_factory=dict
-    )
-    resolved: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def block_count(self) -> int:
-        """Number of blocks."""
-        return -(-self.length // self.block) if self.length else 0
-
-    def span(self, block: int) -> slice:
-        """Rows of ``dim`` that ``block`` owns."""
-        return slice(block * self.block, min(self.length, (block + 1) * self.block))
-
-
-def array_plan(
-    group: str, name: str, sizes: Mapping[str, int], *, block: int, dtype: str | None = None
-) -> ArrayPlan:
-    """Plan an array of the schema: one image per chunk where it has inner dimensions.
-
-    Parameters
-    ----------
-    group, name
-        Where the schema describes it.
-    sizes
-        Length of every dimension.
-    block
-        Rows per block; one-dimensional arrays get one chunk per block.
-    dtype
-        Needed where the schema leaves it open.
-    """
-    entry = schema.GROUPS[group][name]
-    shape = tuple(sizes[d] for d in entry.dims)
-    first = 1 if len(shape) > 1 else block
-    inner = (_chunk(dim, sizes[dim]) for dim in entry.dims[1:])
-    chunks = (first, *inner) if shape else ()
-    return ArrayPlan(
-        name,
-        entry.dims,
-        shape,
-        dtype or entry.dtype,
-        chunks,
-        entry.attrs,
-        entry.fill_value,
-        entry.coord,
-    )
-
-
-def as_url(place: str | os.PathLike[str]) -> str:
-    """The address of a store as the other functions take it: a path, or an fsspec URL.
-
-    Raises
-    ------
-    InputError
-        For a protocol that is not known, or whose driver is not installed.
-    """
-    url = os.fspath(place).removeprefix("file://").rstrip("/") or "/"
-    if "://" in url:
-        import fsspec
-
-        try:
-            fsspec.get_filesystem_class(url.split("://")[0])
-        except (ImportError, ValueError) as error:
-            raise InputError(f"cannot open {url}: {error}") from None
-    return url
-
-
-def _chunk(dim: str, size: int) -> int:
-    """Length of a chunk along an inner dimension.
-
-    Pixels are chunked by their own measure, not by the largest image: a mosaic must not make every
-    small image cost as much, nor a first small image leave thousands of chunks to a large one.
-    """
-    return min(max(size, 1024), 2048) if dim in ("y", "x") else size
+#: Per block: the key of what is in it, 0 where it is not done, and the checksum of its chunks.
+BLOCK_KEY, BLOCK_SUM = "block_key", "block_checksum"
+_BOOKKEEPING = [BLOCK_KEY, BLOCK_SUM]
+#: Blocks whose marks share a chunk: few objects, and one small write for many marks.
+_MARKS = 4096
 
 
 # --- the tree ---------------------------------------------------------------------------------
@@ -146,7 +43,7 @@ def _chunk(dim: str, size: int) -> int:
 def is_store(url: str) -> bool:
     """Whether ``url`` holds a nanoarray store."""
     try:
-        root = zarr.open_group(url, mode="r")
+        root = zarr.open_group(chunks_at(url), mode="r")
     except (GroupNotFoundError, FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return False
     return "nanoarray_format" in root.attrs
@@ -158,7 +55,7 @@ def check_store(url: str) -> None:
         raise InputError(
             f"{url} is not a nanoarray store: make one with `nanoarray ingest SOURCE {url}`"
         )
-    found = zarr.open_group(url, mode="r").attrs["nanoarray_format"]
+    found = zarr.open_group(chunks_at(url), mode="r").attrs["nanoarray_format"]
     if found != schema.FORMAT_VERSION:
         raise InputError(
             f"{url} has store format {found}, this version reads {schema.FORMAT_VERSION}: "
@@ -180,30 +77,16 @@ def create_store(url: str) -> None:
         return
     check_place(url)
     try:
-        zarr.open_group(url, mode="a", attributes={"nanoarray_format": schema.FORMAT_VERSION})
+        zarr.open_group(
+            chunks_at(url), mode="a", attributes={"nanoarray_format": schema.FORMAT_VERSION}
+        )
     except OSError as error:
         raise InputError(f"cannot write to {url}: {error.strerror or error}") from None
 
 
-def check_place(url: str) -> None:
-    """Raise InputError when something that is no store stands at ``url``, or it is unwritable."""
-    if "://" in url:
-        return
-    if os.path.exists(url):
-        if not os.path.isdir(url) or os.listdir(url):
-            raise InputError(f"{url} exists and is not a nanoarray store: choose another place")
-        parent = url
-    else:
-        parent = os.path.dirname(os.path.abspath(url))
-        while not os.path.exists(parent):
-            parent = os.path.dirname(parent)
-    if not os.path.isdir(parent) or not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to {url}: {parent} is not a writable folder")
-
-
 def group_names(url: str) -> list[str]:
     """Names of the groups that are there, in the order of the schema."""
-    root = zarr.open_group(url, mode="r")
+    root = zarr.open_group(chunks_at(url), mode="r")
     names = [name for name, _ in root.groups()]
     order = list(schema.GROUPS)
     return sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n))
@@ -229,39 +112,52 @@ def open_tree(place: str | os.PathLike[str]) -> xr.DataTree:
     """
     url = as_url(place)
     check_store(url)
-    tree = xr.open_datatree(url, engine="zarr", consolidated=False, chunks={})
-    return tree.map_over_datasets(lambda ds: ds.drop_vars(BLOCK_KEY, errors="ignore"))
+    tree = xr.open_datatree(chunks_at(url), engine="zarr", consolidated=False, chunks={})
+    return tree.map_over_datasets(lambda ds: ds.drop_vars(_BOOKKEEPING, errors="ignore"))
 
 
 def open_group(url: str, group: str, *, chunks: dict[str, int] | None = None) -> xr.Dataset:
     """Open one group. Without ``chunks``, values are read when they are indexed, without Dask."""
-    if group not in zarr.open_group(url, mode="r"):
+    if group not in zarr.open_group(chunks_at(url), mode="r"):
         raise InputError(
             f"{url} has no group {group!r}: it has {', '.join(group_names(url)) or 'none yet'}"
         )
-    ds = xr.open_dataset(url, group=group, engine="zarr", consolidated=False, chunks=chunks)
-    return ds.drop_vars(BLOCK_KEY, errors="ignore")
+    ds = xr.open_dataset(
+        chunks_at(url), group=group, engine="zarr", consolidated=False, chunks=chunks
+    )
+    return ds.drop_vars(_BOOKKEEPING, errors="ignore")
 
 
 def provenance(url: str, group: str) -> dict[str, Any]:
     """The provenance of a group; empty when the group is not there."""
-    if group not in zarr.open_group(url, mode="r"):
+    if group not in zarr.open_group(chunks_at(url), mode="r"):
         return {}
-    return dict(zarr.open_group(url, path=group, mode="r").attrs.get("nanoarray", {}))
+    return dict(zarr.open_group(chunks_at(url), path=group, mode="r").attrs.get("nanoarray", {}))
 
 
 def set_provenance(url: str, group: str, record: Mapping[str, Any]) -> None:
-    """Write the provenance of a group."""
-    zarr.open_group(url, path=group, mode="a").attrs["nanoarray"] = dict(record)
+    """Write the provenance of a group, with a checksum of itself."""
+    content = {name: value for name, value in record.items() if name != "checksum"}
+    if content:
+        content["checksum"] = prov.digest(content)
+    zarr.open_group(chunks_at(url), path=group, mode="a").attrs["nanoarray"] = content
 
 
 def delete_group(url: str, group: str) -> None:
     """Delete a group and all it holds."""
-    root = zarr.open_group(url, mode="a")
+    root = zarr.open_group(chunks_at(url), mode="a")
     if group in root:
         # Half deleted it must not pass for complete.
         set_provenance(url, group, {})
         del root[group]
+
+
+def delete_arrays(url: str, group: str, names: Iterable[str]) -> None:
+    """Delete arrays of a group, where they are there."""
+    parent = zarr.open_group(chunks_at(url), path=group, mode="a")
+    for name in names:
+        if name in parent:
+            del parent[name]
 
 
 # --- arrays -----------------------------------------------------------------------------------
@@ -281,37 +177,44 @@ def _create_array(
         fill_value=plan.fill,
         dimension_names=plan.dims,
         attributes=dict(plan.attrs),
-        compressors=[ZstdCodec(level=1, checksum=True)],
+        # The CRC-32C comes last, so that a chunk can be checked without unpacking it.
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
     )
 
 
 def create_group(url: str, group: str, plan: GroupPlan) -> None:
     """Make a group with the arrays of ``plan``, all unknown, and no block done."""
     delete_group(url, group)
-    parent = zarr.open_group(url, path=group, mode="a")
+    parent = zarr.open_group(chunks_at(url), path=group, mode="a")
     for array in plan.arrays:
         _create_array(parent, array)
     for name, (dims, values, attrs) in plan.constants.items():
-        constant, data = _constant(name, dims, values, attrs)
+        constant, data = constant_plan(name, dims, values, attrs)
         _create_array(parent, constant)[...] = data
-    keys = ArrayPlan(
-        BLOCK_KEY,
-        ("block",),
-        (plan.block_count,),
-        "uint64",
-        (1,),
-        {"units": "1", "long_name": "key of each finished block, 0 where not done"},
-        0,
-    )
-    _create_array(parent, keys)
+    for marks in _marks(plan.block_count):
+        _create_array(parent, marks)
+
+
+def _marks(count: int) -> list[ArrayPlan]:
+    """The arrays that say which of ``count`` blocks are done, with what in them."""
+    meanings = {
+        BLOCK_KEY: "key of each finished block, 0 where not done",
+        BLOCK_SUM: "checksum of the chunks of each finished block, 0 where not recorded",
+    }
+    return [
+        ArrayPlan(
+            name, ("block",), (count,), "uint64", (_MARKS,), {"units": "1", "long_name": text}, 0
+        )
+        for name, text in meanings.items()
+    ]
 
 
 def put_constant(
     url: str, group: str, name: str, dims: tuple[str, ...], values: Any, attrs: Mapping[str, Any]
 ) -> None:
     """Write a whole array, in place where one of its kind is there."""
-    parent = zarr.open_group(url, path=group, mode="a")
-    plan, data = _constant(name, dims, values, attrs)
+    parent = zarr.open_group(chunks_at(url), path=group, mode="a")
+    plan, data = constant_plan(name, dims, values, attrs)
     array = parent.get(name)
     if array is None or not _holds(array, plan):
         if array is not None:
@@ -325,21 +228,9 @@ def put_constant(
     array[...] = data
 
 
-def _constant(
-    name: str, dims: tuple[str, ...], values: Any, attrs: Mapping[str, Any]
-) -> tuple[ArrayPlan, np.ndarray]:
-    """The plan of an array whose values are known, and the values as they are written."""
-    data = np.asarray(values)
-    text = data.dtype.kind in "UOT"
-    data = data.astype(object) if text else data
-    dtype = "str" if text else str(data.dtype)
-    plan = ArrayPlan(name, dims, data.shape, dtype, data.shape, attrs, schema.fill_of(dtype))
-    return plan, data
-
-
 def resize_group(url: str, group: str, plan: GroupPlan) -> None:
     """Give every array of a group the shape that ``plan`` asks for; values stay."""
-    parent = zarr.open_group(url, path=group, mode="a")
+    parent = zarr.open_group(chunks_at(url), path=group, mode="a")
     for array in plan.arrays:
         if array.name in parent and not _holds(parent[array.name], array):
             del parent[array.name]
@@ -347,7 +238,10 @@ def resize_group(url: str, group: str, plan: GroupPlan) -> None:
             _create_array(parent, array)
         elif tuple(parent[array.name].shape) != array.shape:
             parent[array.name].resize(array.shape)
-    parent[BLOCK_KEY].resize((plan.block_count,))
+    for marks in _marks(plan.block_count):
+        if marks.name not in parent:  # of a store that is older than checksums
+            _create_array(parent, marks)
+        parent[marks.name].resize(marks.shape)
 
 
 def _holds(array: zarr.Array, plan: ArrayPlan) -> bool:
@@ -364,16 +258,25 @@ def _same_values(old: Any, new: np.ndarray) -> bool:
     return bool(np.array_equal(values, new, equal_nan=values.dtype.kind == "f"))
 
 
-def write_rows(url: str, group: str, rows: slice, values: Mapping[str, np.ndarray]) -> None:
+def write_rows(
+    url: str, group: str, rows: slice, values: Mapping[str, np.ndarray]
+) -> dict[str, int]:
     """Write rows ``rows`` of the first dimension of the named arrays.
 
     An array may be smaller than the stored one in its inner dimensions: it is written at their
     start.
+
+    Returns
+    -------
+    dict
+        CRC-32C by key of the chunks that were written. A chunk of nothing but fill values is not.
     """
-    parent = zarr.open_group(url, path=group, mode="r+")
+    place = chunks_at(url)
+    parent = zarr.open_group(place, path=group, mode="r+")
     for name, data in values.items():
         index = (rows, *(slice(0, n) for n in data.shape[1:]))
         parent[name][index] = data.astype(object) if data.dtype.kind in "UOT" else data
+    return place.written
 
 
 def read_columns(
@@ -383,7 +286,7 @@ def read_columns(
 
     Each array is read by itself, so that a group an interruption left uneven can be read.
     """
-    parent = zarr.open_group(url, path=group, mode="r")
+    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
     columns = {}
     arrays = parent.arrays() if names is None else ((name, parent[name]) for name in names)
     for name, array in arrays:
@@ -395,38 +298,55 @@ def read_columns(
 
 def read_tags(url: str) -> dict[str, np.ndarray]:
     """The columns of ``images``, without the files' own metadata and where the files are."""
-    parent = zarr.open_group(url, path="images", mode="r")
+    parent = zarr.open_group(chunks_at(url), path="images", mode="r")
     names = [name for name in parent.array_keys() if name not in ("metadata", "path")]
     return read_columns(url, "images", "image", names)
 
 
 def block_keys(url: str, group: str) -> np.ndarray:
     """Key of every block, uint64; 0 where the block is not done."""
-    parent = zarr.open_group(url, path=group, mode="r")
+    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
     if BLOCK_KEY not in parent:  # as an interrupted creation leaves it
         return np.zeros(0, np.uint64)
     return np.asarray(parent[BLOCK_KEY][:])
 
 
+def block_sums(url: str, group: str) -> np.ndarray:
+    """Checksum of every block's chunks, uint64; 0 where none was recorded."""
+    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
+    if BLOCK_SUM not in parent:  # of a store that is older than checksums
+        return np.zeros_like(block_keys(url, group))
+    return np.asarray(parent[BLOCK_SUM][:])
+
+
+def mark_blocks(url: str, group: str, marks: Mapping[int, tuple[int, int]]) -> None:
+    """Say what is in blocks, as block -> (key, checksum); a key of 0 says that it is not done.
+
+    Only one process may do this at a time: marks share chunks.
+    """
+    parent = zarr.open_group(chunks_at(url), path=group, mode="r+")
+    if BLOCK_SUM not in parent:
+        _create_array(parent, _marks(parent[BLOCK_KEY].shape[0])[1])
+    at = np.array(list(marks))
+    values = np.array(list(marks.values()), np.uint64)
+    for name, column in zip((BLOCK_SUM, BLOCK_KEY), (values[:, 1], values[:, 0]), strict=True):
+        parent[name].set_coordinate_selection((at,), column)
+
+
 def forget_blocks(url: str, group: str) -> None:
     """Say that no block of a group is done."""
-    zarr.open_group(url, path=group, mode="r+")[BLOCK_KEY][:] = np.uint64(0)
-
-
-def mark_block(url: str, group: str, block: int, key: int) -> None:
-    """Say that ``block`` is done, with ``key``; 0 says that it is not."""
-    zarr.open_group(url, path=group, mode="r+")[BLOCK_KEY][block] = np.uint64(key)
+    zarr.open_group(chunks_at(url), path=group, mode="r+")[BLOCK_KEY][:] = np.uint64(0)
 
 
 def has_arrays(url: str, group: str, names: Iterable[str]) -> bool:
     """Whether the group holds all the named arrays."""
-    parent = zarr.open_group(url, path=group, mode="r")
+    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
     return all(name in parent for name in names)
 
 
 def group_size_bytes(url: str, group: str) -> int:
     """Bytes a group takes in the store."""
-    parent = zarr.open_group(url, path=group, mode="r")
+    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
     return sum(array.nbytes_stored() for _, array in parent.arrays())
 
 

@@ -13,11 +13,14 @@ from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.engine import Progress
 from nanoarray.archive.executor import open_executor
+from nanoarray.archive.lease import working_on
 from nanoarray.archive.store import GroupPlan
+from nanoarray.archive.verify import seal
 from nanoarray.errors import InputError
 from nanoarray.images.geometry import TILTED, Stretch
 from nanoarray.images.ingest_write import (
     KERNEL_VERSION,
+    PER_BLOCK,
     Placed,
     plan_images,
     progress_report,
@@ -146,6 +149,8 @@ def ingest(
         For a source without images, two images with one id, a file that changed since it was
         ingested, tags of images that do not exist, or a pattern that matches no name. Nothing
         has been written then.
+    BusyError
+        When another run works on the store.
     """
     url = store.as_url(store_url)
     _check_options(pixel_size_nm, tilt_correction, scale_bar)
@@ -153,8 +158,13 @@ def ingest(
     table, units = read_tags_csv(tags) if tags is not None else (None, {})
     wanted = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     files = image_ids(wanted, url)
-    before = existing_rows(url)
-    with open_executor(workers=workers, scheduler=scheduler) as executor:
+    if not store.is_store(url):
+        store.check_place(url)
+    with (
+        working_on(url, "ingest") as lease,
+        open_executor(workers=workers, scheduler=scheduler, lease=lease) as executor,
+    ):
+        before = existing_rows(url)
         scanned = scan(executor, files, known_content(before), progress, scale_bar=scale_bar)
         rows, news = sort_out(before, scanned)
         merged = merge_tags(
@@ -247,6 +257,7 @@ def _group(url: str, placed: Sequence[Placed]) -> Iterator[GroupPlan]:
         "dim": "image",
         "length": plan.length,
         "block": plan.block,
+        "block_arrays": list(PER_BLOCK),
         "rows_complete": int(before.get("rows_complete", 0)),
         "complete": False,
         "software": prov.software(),
@@ -266,6 +277,7 @@ def _group(url: str, placed: Sequence[Placed]) -> Iterator[GroupPlan]:
     record |= {
         "rows_complete": plan.length,
         "complete": True,
+        "seal": seal(url, "images", PER_BLOCK),
         "finished": prov.now(),
         "seconds": round(time.perf_counter() - start, 3),
         "failed": failed,

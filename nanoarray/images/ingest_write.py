@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,17 @@ import numpy as np
 from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
+from nanoarray.archive.careful import run_careful
 from nanoarray.archive.chunk_writer import ChunkLayout, chunk_layout, write_chunks
 from nanoarray.archive.engine import Progress
-from nanoarray.archive.executor import Executor, run_tasks
+from nanoarray.archive.executor import Executor
+from nanoarray.archive.marks import BlockMarks, chunks_checksum
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.errors import ImageError, InputError, NanoarrayError
 from nanoarray.images.formats import Frame
 from nanoarray.images.geometry import Stretch, stretched
 from nanoarray.images.read import Micrograph, frames_of, open_source, quiet_tifffile
-from nanoarray.images.scan import ScannedImage, decoded, stamp_of
+from nanoarray.images.scan import ScannedImage, decoded, stamp_of, unreadable
 
 KERNEL_VERSION = 1
 #: Images per block: large enough that a task is not overhead, small enough to share a few images.
@@ -146,47 +148,77 @@ def write_pixels(
         for b in range(plan.block_count)
     ]
     found = [int(key) for key in store.block_keys(url, "images")]
-    layouts = tuple(chunk_layout(url, "images", n) for n in (*PER_BLOCK, store.BLOCK_KEY))
-    items = []
+    layouts = tuple(chunk_layout(url, "images", n) for n in PER_BLOCK)
+    items, blocks = [], []
     for b in range(plan.block_count):
         images = placed[plan.span(b)]
         done = found[b] == keys[b]
         clear = plan.arrays[0].shape[1:] if found[b] and not done else ()
         if not done or any(p.row.image in fresh and not p.row.problem for p in images):
-            items.append((layouts, b, plan.span(b), images, 0 if done else keys[b], clear))
+            items.append((layouts, plan.span(b), images, not done, clear))
+            blocks.append(b)
     rows = [p.row for p in placed]
     done_images, failed = 0, 0
-    total = sum(len(item[3]) for item in items)
-    for position, result, error in run_tasks(executor, write_block, items):
-        if error is not None:
-            raise (
-                error
-                if isinstance(error, NanoarrayError | OSError)
-                else NanoarrayError(f"writing images failed: {type(error).__name__}: {error}")
-            )
-        rows[items[position][2]] = result
-        done_images += len(result)
-        failed += sum(bool(row.problem) for row in result)
-        report(done_images, total, failed)
+    total = sum(len(item[2]) for item in items)
+    with BlockMarks(url, "images") as marks:
+        marks.clear(b for b in blocks if found[b] and found[b] != keys[b])
+        for position, result, error in run_careful(
+            executor,
+            write_block,
+            items,
+            names=[f"images/{b}" for b in blocks],
+            probe=write_block,
+            parts=_images_of,
+            without=_without,
+        ):
+            if error is not None:
+                raise (
+                    error
+                    if isinstance(error, NanoarrayError | OSError)
+                    else NanoarrayError(f"writing images failed: {type(error).__name__}: {error}")
+                )
+            read, checksum = result
+            if items[position][3]:
+                marks.done(blocks[position], keys[blocks[position]], checksum)
+            rows[items[position][1]] = read
+            done_images += len(read)
+            failed += sum(bool(row.problem) for row in read)
+            report(done_images, total, failed)
     return rows
 
 
+def _images_of(item: tuple) -> list[tuple]:
+    """The images of a block, each to be decoded alone."""
+    layouts, rows, images, *_ = item
+    return [(layouts, rows, [image], False, ()) for image in images]
+
+
+def _without(item: tuple, reasons: Mapping[int, str]) -> tuple:
+    """The block with problems in place of images that no process outlives."""
+    layouts, rows, images, *rest = item
+    said = [
+        replace(p, row=unreadable(p.row, f"cannot be read: {reasons[k]}")) if k in reasons else p
+        for k, p in enumerate(images)
+    ]
+    return layouts, rows, said, *rest
+
+
 def write_block(
-    layouts: tuple[ChunkLayout, ChunkLayout, ChunkLayout],
-    block: int,
+    layouts: tuple[ChunkLayout, ChunkLayout],
     rows: slice,
     images: Sequence[Placed],
-    key: int,
+    write: bool,
     clear: Sequence[int],
-) -> list[ScannedImage]:
-    """Decode the images of one block and write them; with ``key`` 0 they are only decoded.
+) -> tuple[list[ScannedImage], int]:
+    """Decode the images of one block and write them, or only decode them.
 
-    ``layouts`` are those of the pixels, of the files' metadata and of the keys of blocks; ``clear``
-    is the height and width that pixels have room for where something else stands there.
+    ``layouts`` are those of the pixels and of the files' metadata; ``clear`` is the height and
+    width that pixels have room for where something else stands there. Gives the rows, and the
+    checksum of the chunks that were written.
     """
-    intensity, metadata, keys = layouts
+    intensity, metadata = layouts
+    written: dict[str, int] = {}
     if clear:
-        write_chunks(keys, block, np.zeros(1, np.uint64))
         store.write_rows(
             intensity.url,
             intensity.group,
@@ -200,16 +232,14 @@ def write_block(
         row = placed.row
         if not row.problem:
             row, micrograph = _decode(row, opened)
-            if micrograph is not None and key:
+            if micrograph is not None and write:
                 texts[k] = micrograph.raw_metadata
                 pixels = stretched(micrograph.pixels, placed.stretch)
-                write_chunks(intensity, rows.start + k, pixels[np.newaxis])
+                written |= write_chunks(intensity, rows.start + k, pixels[np.newaxis])
         found.append(row)
-    if key:
-        if clear or any(texts):
-            write_chunks(metadata, rows.start, texts)
-        write_chunks(keys, block, np.array([key], np.uint64))
-    return found
+    if write and (clear or any(texts)):
+        written |= write_chunks(metadata, rows.start, texts)
+    return found, chunks_checksum(written)
 
 
 def _decode(

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nanoarray.archive import store
-from nanoarray.archive.engine import Progress
-from nanoarray.archive.executor import Executor, run_tasks
+from nanoarray.archive.blocks import within
+from nanoarray.archive.careful import run_careful
+from nanoarray.archive.engine import TIME_LIMIT_S, Progress
+from nanoarray.archive.executor import Executor
 from nanoarray.errors import ImageError, InputError, NanoarrayError
 from nanoarray.images.finding import find_real
 from nanoarray.images.formats import Frame, known_suffixes
@@ -116,13 +118,23 @@ def scan(
     its SHA-256, the rows hold no more than id, path and SHA-256. ``scale_bar`` is as for `ingest`.
     """
     start = time.perf_counter()
-    entries = [(image, os.path.abspath(path), known.get(image)) for image, path in files.items()]
+    entries = [
+        (image, os.path.abspath(path), known.get(image), "") for image, path in files.items()
+    ]
     batches = [
         (entries[i : i + _SCAN_BATCH], scale_bar) for i in range(0, len(entries), _SCAN_BATCH)
     ]
     results: dict[int, list[ScannedImage]] = {}
     done = failed = 0
-    for position, result, error in run_tasks(executor, _scan_batch, batches):
+    for position, result, error in run_careful(
+        executor,
+        _scan_batch,
+        batches,
+        names=[f"read/{batch[0][0][1]}" for batch in batches],
+        probe=_scan_batch,
+        parts=lambda batch: [([entry], batch[1]) for entry in batch[0]],
+        without=_without,
+    ):
         if error is not None:
             raise NanoarrayError(f"reading {batches[position][0][0][1]} failed: {error!r}")
         results[position] = result
@@ -139,17 +151,29 @@ def image_id(file_id: str, frame: str) -> str:
     return f"{file_id}#{frame}" if frame else file_id
 
 
+def _without(batch: tuple, reasons: Mapping[int, str]) -> tuple:
+    """The batch with problems in place of files that no process outlives."""
+    entries, scale_bar = batch
+    said = [
+        (*entry[:3], f"cannot be read: {reasons[k]}" if k in reasons else "")
+        for k, entry in enumerate(entries)
+    ]
+    return said, scale_bar
+
+
 def _scan_batch(
-    entries: Sequence[tuple[str, str, KnownFile | None]], scale_bar: str
+    entries: Sequence[tuple[str, str, KnownFile | None, str]], scale_bar: str
 ) -> list[ScannedImage]:
     with quiet_tifffile():
         return [row for entry in entries for row in _scan_file(*entry, scale_bar)]
 
 
 def _scan_file(
-    file_id: str, path: str, known: KnownFile | None, scale_bar: str
+    file_id: str, path: str, known: KnownFile | None, problem: str, scale_bar: str
 ) -> list[ScannedImage]:
-    row = ScannedImage(file_id, path)
+    row = ScannedImage(file_id, path, problem=problem)
+    if problem:
+        return [row]
     try:
         source = open_source(path)
         row = replace(row, sha256=source.sha256, stamp=stamp_of(path))
@@ -206,12 +230,12 @@ def _safely(
     frame: Frame,
 ) -> tuple[ScannedImage, Micrograph | None]:
     try:
-        return look(row, frame)
+        return within(TIME_LIMIT_S, look, row, frame)
     except ImageError as error:
-        return _unreadable(row, str(error) or "unreadable"), None
+        return unreadable(row, str(error) or "unreadable"), None
     except Exception as error:  # noqa: BLE001 -- one odd file must not end the run
         problem = f"cannot be read: {type(error).__name__}: {one_line(error)}"
-        return _unreadable(row, problem), None
+        return unreadable(row, problem), None
 
 
 def _decoded(
@@ -236,7 +260,8 @@ def _decoded(
     return found, micrograph
 
 
-def _unreadable(row: ScannedImage, problem: str) -> ScannedImage:
+def unreadable(row: ScannedImage, problem: str) -> ScannedImage:
+    """The row of an image that cannot be read, with the reason."""
     return replace(row, problem=problem, warnings=(), height=0, width=0, dtype="uint8")
 
 

@@ -1,0 +1,230 @@
+"""What runs on a worker: planning a group, and computing and writing one block of it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nanoarray import schema
+from nanoarray.archive import store
+from nanoarray.archive.layout import GroupPlan
+from nanoarray.archive.marks import chunks_checksum
+from nanoarray.archive.rows import FAILED, failure
+from nanoarray.archive.stage import Inputs, LeftOut, Stage, inputs_of
+from nanoarray.archive.stage_parameters import StageParameters
+from nanoarray.errors import BusyError, DamagedError, NanoarrayError
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """One block to do.
+
+    Parameters
+    ----------
+    url, stage, parameters
+        What is made, and where.
+    this_run
+        Names the run; groups are opened once per run.
+    record_key
+        Digests of the group's record: the block is not written where the group has another.
+    block, rows
+        Its number, and the rows along the group's dimension.
+    time_limit_s
+        Longest time for one image (or for one block of a table); None for any.
+    skip
+        Position -> reason of images that must not be tried.
+    """
+
+    url: str
+    stage: Stage
+    parameters: StageParameters
+    this_run: str
+    record_key: tuple[str, str]
+    block: int
+    rows: slice
+    time_limit_s: float | None = None
+    skip: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What became of a block.
+
+    ``failed`` images of it failed; ``checksum`` is that of its chunks; ``stuck`` says that an image
+    was given up and its thread goes on, on the Dask worker ``worker`` ("" for none).
+    """
+
+    failed: int
+    checksum: int
+    stuck: bool = False
+    worker: str = ""
+
+
+class TimeLimitError(NanoarrayError):
+    """Something took longer than it may."""
+
+
+def plan_group(url: str, stage: Stage, parameters: StageParameters) -> GroupPlan:
+    """The plan of a stage's group."""
+    inputs = {group: store.open_group(url, group) for group in inputs_of(stage, parameters)}
+    return stage.plan(inputs, parameters)
+
+
+def do_block(task: BlockTask) -> BlockResult:
+    """Compute and write one block.
+
+    Raises
+    ------
+    BusyError
+        When another run has begun to make the group differently.
+    """
+    url, stage = task.url, task.stage
+    inputs, own = _groups(task)
+    stuck = False
+    if stage.axis == "image":
+        values, stuck = _compute_images(task, inputs, own)
+    else:
+        values = dict(
+            within(task.time_limit_s, stage.compute, inputs, task.parameters, own, task.rows)
+        )
+    record = store.provenance(url, stage.name)
+    if (record.get("digest"), record.get("plan_digest")) != task.record_key:
+        raise BusyError(f"another run makes {stage.name!r} of {url} differently at the same time")
+    written = store.write_rows(url, stage.name, task.rows, values)
+    worker = _worker_address() if stuck else ""
+    return BlockResult(_count_failed(values), chunks_checksum(written), stuck, worker)
+
+
+def try_image(task: BlockTask, i: int) -> None:
+    """Compute image ``i`` and forget it: to see whether the process outlives it."""
+    inputs, own = _groups(task)
+    within(task.time_limit_s, _compute_image, task, inputs, own, i)
+
+
+def within(limit_s: float | None, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function, and give it up after a time.
+
+    Its thread goes on: Python cannot stop it. The process should be ended when it can be.
+
+    Raises
+    ------
+    TimeLimitError
+        When it takes longer than ``limit_s``.
+    """
+    if limit_s is None:
+        return function(*arguments)
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 -- handed over to the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="nanoarray image", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeLimitError(f"took longer than {limit_s:g} s and was given up (--time-limit)")
+    return results[0]
+
+
+@lru_cache(maxsize=8)
+def _opened(url: str, group: str, this_run: str) -> xr.Dataset:
+    """A group as it is during one run of a stage: opening takes as long as reading an image."""
+    del this_run
+    return store.open_group(url, group)
+
+
+def _groups(task: BlockTask) -> tuple[dict[str, xr.Dataset], xr.Dataset]:
+    """The groups that a block reads, and its own."""
+    names = inputs_of(task.stage, task.parameters)
+    inputs = {group: _opened(task.url, group, task.this_run) for group in names}
+    return inputs, _opened(task.url, task.stage.name, task.this_run)
+
+
+def _compute_images(
+    task: BlockTask, inputs: Inputs, own: xr.Dataset
+) -> tuple[dict[str, np.ndarray], bool]:
+    """Compute the images of a block one by one; one that fails keeps a reason, not a result.
+
+    The second result is True where an image was given up and its thread still runs.
+    """
+    rows, group = task.rows, task.stage.name
+    count, stuck = rows.stop - rows.start, False
+    values: dict[str, np.ndarray] = {}
+    for name, variable in own.data_vars.items():
+        if variable.dims[:1] == ("image",) and name != "problem":
+            shape = (count, *variable.shape[1:])
+            entry = schema.known(group, str(name))
+            fill = entry.fill_value if entry else schema.fill_of(str(variable.dtype))
+            values[str(name)] = np.full(shape, fill, variable.dtype)
+    reasons = np.full(count, "", dtype=object)
+    for k, i in enumerate(range(rows.start, rows.stop)):
+        reasons[k] = task.skip.get(i) or _left_out_before(inputs, i)
+        if reasons[k]:
+            continue
+        try:
+            result = within(task.time_limit_s, _compute_image, task, inputs, own, i)
+        except LeftOut as reason:
+            reasons[k] = f"left out: {reason}"
+            continue
+        except (OSError, MemoryError, DamagedError):
+            raise  # the place or the machine failed, not the image: the block is to be done again
+        except Exception as error:  # noqa: BLE001 -- one bad image must not lose the batch
+            reasons[k] = failure(error)
+            stuck |= isinstance(error, TimeLimitError)
+            continue
+        for name, data in result.items():
+            inner: tuple[Any, ...] = tuple(slice(0, n) for n in np.shape(data))
+            values[name][(k, *inner)] = data
+    return {**values, "problem": reasons}, stuck
+
+
+def _compute_image(
+    task: BlockTask, inputs: Inputs, own: xr.Dataset, i: int
+) -> Mapping[str, np.ndarray]:
+    return task.stage.compute(inputs, task.parameters, own, i)
+
+
+def _left_out_before(inputs: Inputs, i: int) -> str:
+    """Why an image cannot be used: the reason an input group gives."""
+    for group, ds in inputs.items():
+        if "problem" in ds and ds["problem"].dims == ("image",):
+            reason = str(ds["problem"][i].values)
+            if reason and group == "images":
+                return f"left out: unreadable: {reason}"
+            if reason:
+                return f"left out: {reason.removeprefix('left out: ')}"
+    return ""
+
+
+def _worker_address() -> str:
+    """The Dask worker that this runs on; "" for none."""
+    if "distributed" not in sys.modules:
+        return ""
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return ""
+
+
+def _count_failed(values: Mapping[str, np.ndarray]) -> int:
+    """How many images of a block failed; in a table each of an image's rows says so."""
+    reasons = np.asarray(values.get("problem", np.array([], dtype=object)), dtype=object)
+    failed = np.array([str(r).startswith(FAILED) for r in reasons], dtype=bool)
+    if "image_index" in values:
+        return len(set(np.asarray(values["image_index"])[failed].tolist()))
+    return int(failed.sum())
