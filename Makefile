@@ -2,6 +2,7 @@
 # make test        environment, lint, types, layers, tests
 # make wheel-test  the wheel in an empty environment
 # make fuzz        12,000 hostile and broken files through every reader (minutes)
+# make catalogs    records of catalogs/simulated, after a change of results (minutes)
 # make bench       speed, memory and accuracy figures (minutes)
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types layers unit wheel wheel-test bench fuzz reference clean
+.PHONY: help demo test lint types layers unit wheel wheel-test bench catalogs fuzz reference clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -61,6 +62,9 @@ bench: $(VENV)/.extras
 
 fuzz: $(VENV)/.extras
 	PYTHONPATH=tests $(BIN)/python tests/fuzz_readers.py --cases 12000
+
+catalogs: $(STAMP)
+	$(BIN)/python catalogs/make_simulated.py
 
 reference: $(STAMP)
 	$(BIN)/python docs/make_reference.py

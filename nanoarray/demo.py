@@ -25,7 +25,7 @@ def run_demo(
     progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
-    """Simulate micrographs, ingest them, run both pipelines on a local Dask cluster, report.
+    """Simulate micrographs, run both pipelines on a local Dask cluster, record them, report.
 
     Parameters
     ----------
@@ -46,6 +46,7 @@ def run_demo(
     InputError
         When ``out`` is a file.
     """
+    from nanoarray.catalog import Catalog
     from nanoarray.images.ingest import ingest
     from nanoarray.pipeline import run
     from nanoarray.report.page import write_report
@@ -60,6 +61,7 @@ def run_demo(
         "nanocrystals": simulate_nanocrystal_archive,
     }
     places: dict[str, str] = {}
+    catalog = Catalog(folder / "catalog")
     for pipeline, (count, what, table) in SYSTEMS.items():
         micrographs, store = folder / pipeline / "micrographs", folder / f"{pipeline}.zarr"
         say(f"simulating {count} {what} in {micrographs}")
@@ -70,6 +72,14 @@ def run_demo(
         say(f"running the pipeline {pipeline} on {workers} worker processes")
         for entry in run(pipeline, store, workers=workers, progress=progress):
             say(f"  {entry.stage:<18} {entry.rows} rows, {entry.seconds:.1f} s, {entry.status}")
+        catalog.add(
+            store,
+            pipeline=pipeline,
+            title=what,
+            commands=[
+                f"nanoarray simulate {pipeline} {micrographs} --images {count} --seed {SEED}"
+            ],
+        )
         page = write_report(store, folder / f"{pipeline}.html")
         places |= {
             f"{pipeline} images": str(micrographs),
@@ -77,4 +87,8 @@ def run_demo(
             f"{pipeline} report": str(page),
             f"{pipeline} next": f"nanoarray status {store}; nanoarray table {store} {table}",
         }
+    places |= {
+        "catalog": str(catalog.path),
+        "catalog next": f"nanoarray catalog search 'temperature > 25' -c {catalog.path}",
+    }
     return places
