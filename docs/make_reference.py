@@ -23,6 +23,8 @@ import nanoarray
 from nanoarray import cli, pipeline, schema
 
 FOLDER = Path(__file__).parent / "reference"
+#: Pages beside the generated ones: what no code says in one place.
+BY_HAND = frozenset(("formats.md",))
 NOTICE = "<!-- Written by docs/make_reference.py from the code: do not edit. -->"
 
 
