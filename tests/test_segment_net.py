@@ -258,6 +258,29 @@ def test_large_and_small_crystals_are_brought_to_scale():
         assert f1(field.labels, labels) > 0.85, diameter
 
 
+@pytest.mark.parametrize(
+    ("diameter", "blur", "most"), [(12.0, 1.2, 0.06), (25.0, 2.0, 0.04), (50.0, 1.2, 0.01)]
+)
+def test_blur_does_not_make_crystals_larger(diameter, blur, most):
+    spec = replace(
+        SPEC,
+        populations=(Population(count=40, diameter_nm=diameter, diameter_sigma=0.1, d=4, p=3.0),),
+        agglomeration=0.0,
+        recording=Recording(blur_px=blur, dose=300.0),
+    )
+    field = simulate_field(spec, seed=5)
+    labels, *_ = segment_with_network(field.image)
+    ratios = []
+    for one in range(1, field.labels.max() + 1):
+        own = field.labels == one
+        partner = np.bincount(labels[own], minlength=1).argmax()
+        found = labels == partner
+        if partner and (own & found).sum() > 0.5 * (own | found).sum():
+            ratios.append(np.sqrt(found.sum() / own.sum()))
+    assert len(ratios) > 15
+    assert np.mean(ratios) == pytest.approx(1, abs=most)
+
+
 def test_empty_constant_and_single_crystal_images():
     flat, probability, _ = segment_with_network(np.full((90, 70), 128, np.uint8))
     assert not flat.any()

@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.segment.net_decode import Decoding, decode
-from nanoarray.nanocrystal.segment.net_labels import at_full_size, evidence, typical_diameter
+from nanoarray.nanocrystal.segment.net_labels import (
+    at_full_size,
+    evidence,
+    sharpened,
+    typical_diameter,
+)
 from nanoarray.nanocrystal.segment.net_maps import Maps, predict_maps
 from nanoarray.nanocrystal.segment.normalize import normalized
 
@@ -28,7 +33,7 @@ _BRIGHT_FACTOR = 3.0
 #: Evidence below this part of the shorter side may be noise, or crystals too small to be seen.
 _DOUBTFUL = 0.3
 #: Looks bring the typical crystal to this diameter.
-_TARGET_PX = 26.0
+_TARGET_PX = 32.0
 #: A look at a scale that differs by less than this (logarithm) would see the same.
 _SAME_SCALE = 0.35
 #: Where nothing is found the next look is this much closer.
@@ -127,8 +132,11 @@ def segment_with_network(
             break
         best = another
     shape = (grey.shape[0], grey.shape[1])
-    drawn = at_full_size(best.labels, best.maps[0], shape=shape, threshold=use.foreground)
-    return NetworkResult(*drawn, "dark" if sign > 0 else "bright")
+    labels, probability = at_full_size(
+        best.labels, best.maps[0], shape=shape, threshold=use.foreground
+    )
+    labels = sharpened(labels, probability, grey, threshold=use.foreground)
+    return NetworkResult(labels, probability, "dark" if sign > 0 else "bright")
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:

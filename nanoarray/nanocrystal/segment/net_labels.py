@@ -1,4 +1,4 @@
-"""Label images of the segmentation network's looks: their sizes, and bringing them to full size."""
+"""Label images of the network's looks: their sizes, full resolution, and where outlines lie."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch.nn import functional
 
-__all__ = ["at_full_size", "evidence", "typical_diameter"]
+__all__ = ["at_full_size", "evidence", "sharpened", "typical_diameter"]
+
+#: The grey levels change fastest where the logit of the probability is this much higher than at the
+#: outline, on simulated crystals of 12 to 50 px under a blur of 0.6 to 2 px (0.7), and somewhat
+#: more, because people draw outlines farther out: half the way between both.
+_STEEPEST_INSIDE = 1.1
+#: Steps of the logit in which the steepest place is looked for, and as far as that.
+_LOGIT_STEP, _LOGIT_MOST = 0.5, 5.0
+#: No outline is drawn where the network is surer than this.
+_SUREST = 0.8
+_GRADIENT_PX = 0.7
 
 
 def evidence(labels: NDArray[np.int32], probability: NDArray[np.float32]) -> float:
@@ -141,3 +152,51 @@ def _draw(labels, probability, threshold, out):
                     if labels[v, u] > 0 and away < nearest:
                         nearest = away
                         out[i, j] = labels[v, u]
+
+
+def sharpened(
+    labels: NDArray[np.int32],
+    probability: NDArray[np.float32],
+    grey: NDArray[np.float32],
+    *,
+    threshold: float,
+) -> NDArray[np.int32]:
+    """Outlines moved inwards where blur has made crystals larger.
+
+    The network draws small crystals around all of their blurred edge. Over the whole image, the
+    probability at which the grey levels change fastest tells where the edges are.
+
+    Parameters
+    ----------
+    labels
+        ``(height, width)`` crystals 1..n, drawn where the probability is above the threshold.
+    probability
+        ``(height, width)`` probability of crystal.
+    grey
+        ``(height, width)`` grey levels, any scale.
+    threshold
+        Probability at the outlines of the labels.
+
+    Returns
+    -------
+    ndarray
+        ``(height, width)`` int32. No crystal grows or vanishes.
+    """
+    logit = np.log(np.clip(probability, 1e-4, 1 - 1e-4))
+    logit -= np.log1p(-np.clip(probability, 1e-4, 1 - 1e-4))
+    near = ndimage.maximum_filter(labels > 0, 5) & (np.abs(logit) < _LOGIT_MOST)
+    if not near.any():
+        return labels
+    steepness = ndimage.gaussian_gradient_magnitude(grey, _GRADIENT_PX)
+    bins = np.rint((logit[near] + _LOGIT_MOST) / _LOGIT_STEP).astype(np.int64)
+    count = int(2 * _LOGIT_MOST / _LOGIT_STEP) + 1
+    total = np.bincount(bins, steepness[near], minlength=count)
+    mean = total / np.maximum(np.bincount(bins, minlength=count), 1)
+    mean = ndimage.convolve1d(mean, [0.25, 0.5, 0.25], mode="nearest")
+    steepest = _LOGIT_STEP * (2 + int(np.argmax(mean[2:-2]))) - _LOGIT_MOST
+    moved = 1 / (1 + np.exp(_STEEPEST_INSIDE - steepest))
+    if moved <= threshold:
+        return labels
+    kept = probability >= min(moved, _SUREST)
+    gone = np.bincount(labels.ravel(), kept.ravel()) == 0
+    return np.where(kept | gone[labels], labels, 0).astype(np.int32)
