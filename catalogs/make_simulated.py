@@ -35,6 +35,7 @@ def run(command: list[str], folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
+    (HERE / "simulated").mkdir(exist_ok=True)
     for product, (title, simulate, settings) in PRODUCTS.items():
         _, _, system, images, *_ = shlex.split(simulate)
         store = f"simulated/{product}.zarr"

@@ -86,6 +86,31 @@ def test_a_product_is_made_again_wherever_its_images_are(made, scattered, tmp_pa
     assert rebuild(record, [scattered], tmp_path / "again.zarr").good  # a second time, too
 
 
+def test_images_of_one_file_and_stretched_ones(tmp_path):
+    """Several images of a file, and one that was enlarged to square pixels."""
+    import tifffile
+
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(folder / "a.tif", rng.integers(0, 255, (96, 96), np.uint8), metadata=None)
+    with tifffile.TiffWriter(folder / "pages.tif") as file:
+        for _ in range(2):
+            file.write(rng.integers(0, 255, (96, 96), np.uint8), metadata=None)
+    store = tmp_path / "s.zarr"
+    na.ingest(folder, store, pixel_size_nm=2.0)
+    (tmp_path / "more").mkdir()
+    page = rng.integers(0, 255, (96, 96), np.uint8)
+    scale = {"resolution": (1e7, 2e7), "resolutionunit": "CENTIMETER", "metadata": None}
+    tifffile.imwrite(tmp_path / "more" / "z.tif", page, **scale)
+    na.ingest(tmp_path / "more", store, square_pixels=True)
+    record = Catalog(tmp_path / "cat").add(store)
+    assert len(record.inputs) == 4
+    (again,) = rebuild(record, [tmp_path], tmp_path / "again.zarr").checks
+    assert again.state == "identical", again.details
+    assert na.table(tmp_path / "again.zarr", "images")["pixel_size"].values[0] == 2.0
+
+
 def test_missing_images_are_named(made, scattered, tmp_path):
     record = Catalog(made / "cat").record("s")
     (scattered / "deep" / "Z.tif").write_bytes(b"changed")

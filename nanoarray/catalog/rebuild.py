@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.catalog.describe import given_parameters, image_inputs
 from nanoarray.catalog.record import InputRecord, Record, check_id
 from nanoarray.catalog.verify import SAID_OF_FILES, GroupCheck, verify_store
-from nanoarray.errors import InputError
+from nanoarray.errors import ImageError, InputError
 from nanoarray.images.ingest import ingest
-from nanoarray.images.read import find_micrographs
+from nanoarray.images.pattern import RESERVED
+from nanoarray.images.read import find_micrographs, open_source
 from nanoarray.pipeline import STAGES, parse_parameters
 
 _LISTED = 5
@@ -203,10 +205,10 @@ def find_images(record: Record, folders: Sequence[str | os.PathLike[str]]) -> di
     for path in sorted(files, key=lambda p: p.stem not in names):
         if len(found) == len(wanted):
             break
-        with path.open("rb") as content:
-            sha = hashlib.file_digest(content, "sha256").hexdigest()
-        if sha in wanted:
-            found.setdefault(sha, path)
+        with suppress(ImageError, OSError):
+            sha = open_source(path).sha256
+            if sha in wanted:
+                found.setdefault(sha, path)
     missing = [i.image for i in record.inputs if i.sha256 not in found]
     if missing:
         listed = ", ".join(map(repr, missing[:_LISTED]))
@@ -231,38 +233,76 @@ def _ingest(
     progress: Callable[[Progress], None] | None,
 ) -> None:
     """Ingest images under their recorded ids and in their recorded order, with their tags."""
-    sources = []
-    for number, (image, path) in enumerate(found.items()):
-        # A folder per image: ids are paths in a folder, and folders are read in their order.
-        folder = links / f"{number:07d}"
-        link = folder / f"{image}{path.suffix}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(path.absolute())
-        sources.append(folder)
+    sources = _links(record, found, links)
 
-    def read(tags: Path | None) -> list[InputRecord]:
-        ingest(sources, url, tags=tags, workers=workers, scheduler=scheduler, progress=progress)
-        return image_inputs(url)[0]
+    def read(places: Sequence[Path], tags: Path | None, **options: Any) -> None:
+        ingest(
+            places,
+            url,
+            tags=tags,
+            workers=workers,
+            scheduler=scheduler,
+            progress=progress,
+            **options,
+        )
 
+    # Images that were stretched alike, one after the other, as they were ingested.
+    for options, run in groupby(record.inputs, key=_geometry):
+        read(list(dict.fromkeys(sources[_file_id(i)] for i in run)), None, **dict(options))
+    rows = {i.image: i for i in image_inputs(url)[0]}
+    missing = [i.image for i in record.inputs if i.image not in rows]
+    if missing:
+        raise InputError(
+            f"{len(missing)} images of {record.id!r} are not read from their files by this version "
+            f"of nanoarray, such as {missing[0]!r}"
+        )
     table = links / "tags.csv"
-    if _write_tags(table, record, read(None)):
-        read(table)
-    paths = np.array([str(p.absolute()) for p in found.values()], dtype=object)
+    if _write_tags(table, record, rows):
+        read(list(sources.values()), table)
+    paths = np.array([str(found[image].absolute()) for image in rows], dtype=object)
     attrs = schema.GROUPS["images"]["path"].attrs
     store.put_constant(url, "images", "path", ("image",), paths, attrs)
 
 
-def _write_tags(place: Path, record: Record, found: Sequence[InputRecord]) -> bool:
+def _file_id(image: InputRecord) -> str:
+    """Id of the file of an image, which may be one of several in it."""
+    frame = str(image.tags.get("frame", ""))
+    return image.image.removesuffix(f"#{frame}") if frame else image.image
+
+
+def _geometry(image: InputRecord) -> tuple[tuple[str, Any], ...]:
+    """How ingest was told to stretch an image."""
+    tags = image.tags
+    tilted = tags.get("tilt_correction") or None
+    stretched = tags.get("stretch_x", 1.0) != 1.0 or (
+        tilted is None and tags.get("stretch_y", 1.0) != 1.0
+    )
+    return (("tilt_correction", tilted), ("square_pixels", stretched or None))
+
+
+def _links(record: Record, found: Mapping[str, Path], links: Path) -> dict[str, Path]:
+    """A folder for each file, with a link to it called as it was: ids are paths in folders."""
+    sources: dict[str, Path] = {}
+    for image in record.inputs:
+        name, path = _file_id(image), found[image.image]
+        if name in sources:
+            continue
+        sources[name] = links / f"{len(sources):07d}"
+        link = sources[name] / f"{name}{path.suffix}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.absolute())
+    return sources
+
+
+def _write_tags(place: Path, record: Record, found: Mapping[str, InputRecord]) -> bool:
     """Write the tags that the files themselves do not say; False where there is none."""
-    now = {i.image: i.tags for i in found}
     rows = {
-        i.image: {n: v for n, v in i.tags.items() if now[i.image].get(n) != v}
+        i.image: {n: v for n, v in i.tags.items() if found[i.image].tags.get(n) != v}
         for i in record.inputs
     }
-    names = [
-        n for n in record.tags if n not in SAID_OF_FILES and any(n in r for r in rows.values())
-    ]
+    said = {name for row in rows.values() for name in row} - SAID_OF_FILES - RESERVED
+    names = [name for name in record.tags if name in said]
     if not names:
         return False
     with place.open("w", newline="", encoding="utf-8") as handle:
