@@ -289,6 +289,19 @@ def test_duplicate_ids(folder, url, tmp_path, write_tiff):
     assert names == ["in/S1_22degC", "in/S2_31degC", "other/S2_31degC"]
 
 
+def test_files_that_differ_in_their_suffix_alone(folder, url, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(picture(90, 100)).save(folder / "S2_31degC.png")
+    for added in (3, 0):
+        assert len(na.ingest(folder, url).added) == added
+        images = na.open(url)["images"].to_dataset().compute()
+        names = ["S1_22degC", "S2_31degC.png", "S2_31degC.tif"]
+        assert sorted(images.image.values.tolist()) == names
+        for name in names[1:]:
+            assert "may be the same image" in str(images.warning.sel(image=name).values)
+
+
 def test_places_that_are_no_store(folder, tmp_path):
     with pytest.raises(InputError, match="not a nanoarray store"):
         na.ingest(folder, folder)

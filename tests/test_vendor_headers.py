@@ -259,6 +259,13 @@ def test_tescan_tag_behind_its_preview(tmp_path):
     assert read.metadata["current_pA"] == pytest.approx(110)
 
 
+def test_tescan_strip_is_the_data_bar(tmp_path):
+    content = TESCAN.replace("Time=", "ImageStripSize=16\nTime=").encode()
+    read = read_micrograph(write(tmp_path / "a.tif", (50431, 7, len(content), content, True)))
+    np.testing.assert_array_equal(read.pixels, NOISE[:-16])
+    assert read.pixel_size_nm == pytest.approx(2.5)
+
+
 @pytest.mark.parametrize("name", ["a.hdr", "a-tif.hdr"])
 def test_tescan_text_beside_the_file(tmp_path, name):
     path = write(tmp_path / "a.tif")

@@ -64,8 +64,11 @@ class ScannedImage:
 
 
 def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, Path]:
-    """Id -> file. The id is the path within its source, without suffix."""
-    found: dict[str, Path] = {}
+    """Id -> file. The id is the path within its source, without suffix.
+
+    Files of one folder that differ in their suffix alone keep it in their ids.
+    """
+    wanted: dict[str, list[tuple[str, Path]]] = {}
     seen: set[str] = set()
     inside = os.path.realpath(url) + os.sep
     for source in sources:
@@ -78,13 +81,19 @@ def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, 
                 continue
             seen.add(real)
             relative = os.path.relpath(path, folder) if within else path.name
-            image = as_text(os.path.splitext(relative)[0].replace(os.sep, "/"))
-            if image in found:
+            whole = as_text(relative.replace(os.sep, "/"))
+            wanted.setdefault(os.path.splitext(whole)[0], []).append((whole, path))
+    found: dict[str, Path] = {}
+    for image, files in wanted.items():
+        together = len({path.parent for _, path in files}) == 1
+        for whole, path in files:
+            name = whole if len(files) > 1 and together else image
+            if name in found:
                 raise InputError(
-                    f"two images with the id '{image}': {found[image]} and {path}; rename one, or "
+                    f"two images with the id '{name}': {found[name]} and {path}; rename one, or "
                     "ingest the folder above both"
                 )
-            found[image] = path
+            found[name] = path
     return found
 
 
@@ -184,11 +193,14 @@ def _scan_file(
         return [replace(row, problem=str(error) or "unreadable")]
     except OSError as error:
         return [replace(row, problem=f"cannot be opened: {error.strerror or error}")]
-    shared = [f"one of {len(frames)} images of a file: they may show the same place"]
+    shared = f"one of {len(frames)} images of a file: they may show the same place"
+    doubts = [shared] if len(frames) > 1 else []
+    if file_id.endswith(os.path.splitext(as_text(path))[1] or "\0"):
+        doubts.append("another file has its name but for the suffix: it may be the same image")
     rows = []
     for frame in frames:
         of_frame = replace(row, image=image_id(file_id, frame.name), frame=frame.name)
-        of_frame = replace(of_frame, warnings=tuple(shared[: len(frames) - 1]))
+        of_frame = replace(of_frame, warnings=tuple(doubts))
         # A scale bar is found in the pixels.
         said = not scale_bar and frame.dtype and min(frame.shape) > 0
         look = declared if said else functools.partial(_decoded, scale_bar=scale_bar)

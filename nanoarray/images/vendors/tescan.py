@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import tifffile
 
@@ -22,9 +23,15 @@ def read_tescan(source: Source, tif: tifffile.TiffFile, page: tifffile.TiffPage)
     content = tag_bytes(tif, page, TAG) or tag_bytes(tif, tif.pages.first, TAG)
     at = content.find(_FIRST)
     if at >= 0:
-        return parse_tescan(content[at:], source="TESCAN tag")
-    beside = beside_hdr(source)
-    return beside
+        found = parse_tescan(content[at:], source="TESCAN tag")
+    elif (beside := beside_hdr(source)) is not None:
+        found = beside
+    else:
+        return None
+    strip = found.metadata.get("data_bar_px", math.nan)
+    if isinstance(strip, float) and 0 < strip < page.imagelength:
+        return replace(found, image_height_px=int(page.imagelength - strip))
+    return found
 
 
 def beside_hdr(source: Source) -> Header | None:
@@ -53,7 +60,6 @@ def parse_tescan(content: bytes, *, source: str) -> Header:
         readings=(found,) if found else (),
         metadata=_metadata(main, column, strip),
         raw={"TESCAN": sections} if sections else {},
-        warnings=(),
     )
 
 
