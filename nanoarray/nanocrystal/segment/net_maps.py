@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,9 @@ def predict_maps(
         Probability of crystal, depth, probability of contact line, at the size of the resized
         image; float32.
     """
+    if threading.current_thread() is not threading.main_thread():
+        # Workers compute beside each other: more threads of each would only wait for one another.
+        torch.set_num_threads(1)
     net = _network(None if weights is None else str(weights))
     size = (max(round(pixels.shape[0] * scale), 8), max(round(pixels.shape[1] * scale), 8))
     with torch.inference_mode():
