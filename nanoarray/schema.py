@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nanoarray.errors import InputError
+from nanoarray.schema_crystal_statistics import CRYSTAL_STATISTICS
 from nanoarray.schema_statistics import GRAIN_STATISTICS, Column, variable_prefix
 
 FORMAT_VERSION = 1
@@ -328,7 +329,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "predicted_group": _v("crystal", "int32", "1", "class by the classifier; -1 none"),
         "confusion": _v("true predicted", "int64", "1", "held-out crystals by class", fill=0),
     },
-    "crystal_statistics": {},
+    "crystal_statistics": _statistics(CRYSTAL_STATISTICS),
 }
 
 

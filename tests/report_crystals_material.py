@@ -15,15 +15,12 @@ from report_material import make_images, text, write_group
 from nanoarray import schema
 from nanoarray.archive import store
 from nanoarray.archive.store import GroupPlan
-from nanoarray.nanocrystal.compare.composition import group_composition
-from nanoarray.nanocrystal.compare.distances import population_distances
-from nanoarray.nanocrystal.compare.pairs import compare_populations
-from nanoarray.nanocrystal.compare.precision import precision_by_condition, subsampling_curve
-from nanoarray.nanocrystal.compare.summary import SUMMARY_COLUMNS, summarize_crystals
 from nanoarray.nanocrystal.groups.fit import GroupFit, fit_groups
 from nanoarray.nanocrystal.groups.methods import METHODS
 from nanoarray.nanocrystal.measure.crops import Crops, cut_crops
 from nanoarray.nanocrystal.measure.features import measure_crystals
+from nanoarray.nanocrystal.parameters import CrystalStatisticsParameters
+from nanoarray.nanocrystal.summary import known_rows, summarize
 from nanoarray.report.contents import read_contents
 from nanoarray.report.nanocrystals.montage import CropSample
 from nanoarray.simulate.nanocrystals import FieldSpec, Population, simulate_field
@@ -155,6 +152,8 @@ def crystal_rows(images: int) -> dict[str, np.ndarray]:
         count = len(one.rows["label"])
         columns = one.rows | {
             "image_index": np.full(count, i, np.int32),
+            "source_label": np.full(count, -1),
+            "problem": text([""] * count),
             "crop": one.crops.pixels,
             "crop_mask": one.crops.mask,
             "crop_scale": one.crops.scale,
@@ -196,6 +195,7 @@ def make_crystal_store(
         "rejected_count": rejected,
         "rejected_reasons": text(reasons),
         "polarity": text(["dark"] * images),
+        "source_labels": text([""] * images),
         "crystal_fraction": (maps[0] > 0).mean(axis=(1, 2)).astype(np.float32),
         "problem": text([""] * images),
     }
@@ -299,25 +299,10 @@ def _write_crystal_statistics(url: str) -> None:
     contents = read_contents(url)
     assert contents.crystals is not None
     rows, images = contents.crystals.rows, contents.crystal_images
-    by = ["synthesis_method"]
-    common: dict[str, Any] = {"by": by, "resamples": 100}
-    frames = {
-        "condition": summarize_crystals(rows, images, **common),
-        "composition": group_composition(rows, images, total=True, **common),
-        "pair": compare_populations(rows, images, permutations=99, **common),
-        "distance": population_distances(rows, images, by=by, permutations=99),
-        "precision": precision_by_condition(rows, images, **common),
-        "subsample": subsampling_curve(rows, images, by=by),
-    }
-    constants = {}
-    for dim, frame in frames.items():
-        for name in frame:
-            values = frame[name].to_numpy()
-            values = text(list(map(str, values))) if values.dtype.kind not in "fiub" else values
-            long = f"{dim}_{name}" if dim != "condition" else str(name)
-            unit, meaning = SUMMARY_COLUMNS.get(str(name), ("1", str(name)))
-            constants[long] = ((dim,), values, {"units": unit, "long_name": meaning})
-    count = len(frames["condition"])
+    by = ("synthesis_method",)
+    ds = summarize(rows, images, CrystalStatisticsParameters(by=by, resamples=100))
+    constants = known_rows(ds)
+    count = ds.sizes["condition"]
     store.create_group(
         url, "crystal_statistics", GroupPlan((), "condition", count, max(count, 1), constants)
     )
@@ -326,7 +311,7 @@ def _write_crystal_statistics(url: str) -> None:
         "dim": "condition",
         "length": count,
         "basis": {
-            "parameters": {"by": by, "edge": "weight", "interval": 0.95},
+            "parameters": {"by": list(by), "edge": "weight", "interval": 0.95},
             "kernel_version": 1,
         },
     }

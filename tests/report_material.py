@@ -15,12 +15,13 @@ from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.store import GroupPlan, array_plan
+from nanoarray.archive.tables import tag_attrs
 from nanoarray.report.contents import read_contents
 from nanoarray.report.page import write_report
 from nanoarray.simulate.superlattice import SimulatedPolycrystal, simulate_polycrystal
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
 from nanoarray.superlattice.radon.tile_grid import tile_grid
-from nanoarray.superlattice.summary import summarize, tag_attrs
+from nanoarray.superlattice.summary import summarize
 
 HOSTILE = "<script>alert('x')</script> $\\frac{ \"quoted\" & _\u202e\x07"
 STRIDE = 10

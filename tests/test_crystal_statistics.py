@@ -8,13 +8,18 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from nanoarray import schema
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.compare.composition import (
     COMPOSITION_COLUMNS,
     group_composition,
     share_interval,
 )
-from nanoarray.nanocrystal.compare.distances import DISTANCES, population_distances
+from nanoarray.nanocrystal.compare.distances import (
+    DEFAULT_FEATURES,
+    DISTANCES,
+    population_distances,
+)
 from nanoarray.nanocrystal.compare.methods import METHOD_COLUMNS, compare_methods
 from nanoarray.nanocrystal.compare.needed import crystals_needed
 from nanoarray.nanocrystal.compare.pairs import COMPARISON_COLUMNS, compare_populations
@@ -34,7 +39,10 @@ from nanoarray.nanocrystal.compare.summary import (
     count_rejections,
     summarize_crystals,
 )
+from nanoarray.nanocrystal.compare.trend import size_trend
 from nanoarray.nanocrystal.compare.unit_distance import welch_distance
+from nanoarray.nanocrystal.parameters import CrystalStatisticsParameters
+from nanoarray.nanocrystal.summary import summarize
 from nanoarray.statistics.edge_weight import miles_lantuejoul
 
 GROUP_SIZES_NM = np.array([8.0, 12.0, 20.0])
@@ -629,3 +637,77 @@ def test_subsampling_curve_falls_as_the_root_of_the_number():
         means.append(more["equivalent_diameter"].mean())
     assert t[0] * np.std(means, ddof=1) == pytest.approx(whole["half_width"][0], rel=0.3)
     assert subsampling_curve(crystals, images)["count"].max() > len(crystals)
+
+
+# ------------------------------------------------------------- trends, ways of measuring, types
+
+
+def with_temperature(shift, *, seed=0):
+    """Four samples at each of three temperatures; sizes grow by `shift` in ln per step."""
+    temperatures = ("20", "40", "60")
+    crystals, images = population(
+        temperatures, batches=4, images=2, size_shift=[0.0, shift, 2 * shift], seed=seed
+    )
+    images = images.rename(columns={"synthesis_method": "temperature", "batch": "sample"})
+    images["temperature"] = images["temperature"].astype(float)
+    return crystals, images
+
+
+def test_a_trend_with_a_numeric_tag_is_found_where_it_is():
+    row = size_trend(*with_temperature(0.2), tag="temperature", **FAST).iloc[0]
+    assert row["unit_count"] == 12
+    assert row["slope_low"] < 0.01 < row["slope_high"]
+    assert row["p_value"] < 0.01
+    assert row["ratio_per_unit"] == pytest.approx(np.exp(row["slope"]))
+    alarms = [
+        size_trend(
+            *with_temperature(0.0, seed=s), tag="temperature", resamples=100, permutations=199
+        )["p_value"].iloc[0]
+        < 0.05
+        for s in range(40)
+    ]
+    assert np.mean(alarms) <= 0.15  # 2 expected; 6 has a probability of 0.014
+
+
+def statistics_of(crystals, images, **parameters):
+    chosen = CrystalStatisticsParameters(resamples=100, **parameters)
+    crystals = crystals.assign(problem="", image_index=0)
+    for name in DEFAULT_FEATURES:
+        if name not in crystals:
+            crystals[name] = 1.0 + 0.01 * np.random.default_rng(1).random(len(crystals))
+    return summarize(crystals.drop(columns="image_index"), images, chosen)
+
+
+def test_every_variable_is_in_the_schema_with_its_type():
+    crystals, images = with_temperature(0.1)
+    images["batch"] = images["sample"]
+    ds = statistics_of(crystals, images, by=("temperature",))
+    dims = {"condition", "pair", "distance", "trend", "method", "composition", "batch"}
+    assert set(ds.dims) == dims | {"precision", "subsample", "rejection"}
+    tags = {"temperature", "temperature_a", "temperature_b"}
+    for name, variable in ds.variables.items():
+        entry = schema.known("crystal_statistics", name)
+        if entry is None:
+            base = name.split("_", 1)[1] if variable.dims[0] != "condition" else name
+            assert base in tags, name
+            continue
+        assert variable.dims == entry.dims, name
+        assert variable.attrs == entry.attrs, name
+        assert variable.dtype == (object if entry.dtype == "str" else entry.dtype), name
+    assert ds["trend_units"].values.tolist() == ["1"]
+    assert ds["distance_exchanged_high"].notnull().any()
+    assert set(schema.GROUPS["crystal_statistics"]) <= set(map(str, ds.variables))
+
+
+def test_ways_of_measuring_are_compared_where_a_tag_names_them():
+    crystals, images = population(["one"], images=6)
+    assert "method" not in statistics_of(crystals, images, by=("synthesis_method",)).dims
+    images["analysis"] = ["by hand"] * 3 + ["network"] * 3
+    images["analysis_time"] = [60.0] * 3 + [2.0, 2.0, np.nan]
+    ds = statistics_of(crystals, images, by=("synthesis_method",))
+    assert ds["method_analysis"].values.tolist() == ["by hand", "network"]
+    assert ds["method_run_time"].values[0] == 180
+    assert np.isnan(ds["method_run_time"].values[1])  # of one image the time is not known
+    count = ds["method_crystal_count"].values[0]
+    assert ds["method_crystals_per_minute"].values[0] == pytest.approx(count / 3)
+    assert ds["method_shape_group_count"].values.tolist() == [3, 3]

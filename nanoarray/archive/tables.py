@@ -12,7 +12,15 @@ from nanoarray import schema
 from nanoarray.archive.open_table import Table, join_tags, table
 from nanoarray.archive.table_files import write_table
 
-__all__ = ["Table", "frame_variables", "image_columns", "join_tags", "table", "write_table"]
+__all__ = [
+    "Table",
+    "frame_variables",
+    "image_columns",
+    "join_tags",
+    "table",
+    "tag_attrs",
+    "write_table",
+]
 
 
 def image_columns(ds: xr.Dataset) -> dict[str, np.ndarray]:
@@ -23,6 +31,12 @@ def image_columns(ds: xr.Dataset) -> dict[str, np.ndarray]:
             values = variable.values
             columns[str(name)] = values.astype(object) if values.dtype.kind in "UOT" else values
     return columns
+
+
+def tag_attrs(images: xr.Dataset) -> dict[str, dict[str, str]]:
+    """Units and meaning of every tag."""
+    columns = {str(n): v.attrs for n, v in images.variables.items() if v.dims == ("image",)}
+    return {name: attrs for name, attrs in columns.items() if "units" in attrs}
 
 
 def frame_variables(
@@ -44,6 +58,7 @@ def frame_variables(
     ends = {"_low": ", lower end of the interval", "_high": ", upper end of the interval"}
     for column in map(str, frame.columns):
         base = column.removesuffix("_low").removesuffix("_high")
+        base = column if column in columns else base
         if base in columns:
             units, text = columns[base]
             text += ends.get(column[len(base) :], "")

@@ -14,6 +14,7 @@ from nanoarray import schema
 from nanoarray.archive.engine import Inputs, Stage
 from nanoarray.archive.rows import measure_rows
 from nanoarray.archive.store import ArrayPlan, GroupPlan, array_plan
+from nanoarray.archive.tables import tag_attrs
 from nanoarray.nanocrystal import class_models, models
 from nanoarray.nanocrystal.measure.features import OUTLINE_POINTS
 from nanoarray.nanocrystal.one_image import measure_one, segment_one
@@ -192,6 +193,7 @@ def _plan_statistics(inputs: Inputs, parameters: CrystalStatisticsParameters) ->
         crystal_frame(inputs["crystals"], inputs["shape_groups"]),
         image_frame(inputs["images"], inputs["crystal_maps"]),
         parameters,
+        tags=tag_attrs(inputs["images"]),
     )
     count = ds.sizes["condition"]
     return GroupPlan((), "condition", count, max(1, count), known_rows(ds))
@@ -297,7 +299,7 @@ STAGES: tuple[Stage, ...] = (
         "crystal_statistics",
         ("images", "crystal_maps", "crystals", "shape_groups"),
         CrystalStatisticsParameters,
-        2,
+        3,
         "whole",
         _plan_statistics,
         _no_blocks,

@@ -12,6 +12,7 @@ from nanoarray import schema
 from nanoarray.archive.engine import Inputs, LeftOut, Stage
 from nanoarray.archive.rows import measure_rows
 from nanoarray.archive.store import GroupPlan, array_plan
+from nanoarray.archive.tables import tag_attrs
 from nanoarray.superlattice import one_image, one_map
 from nanoarray.superlattice.grids import GRID_NAMES, grid_constants, grid_of, scaled_grid
 from nanoarray.superlattice.lengths import length_px
@@ -38,7 +39,7 @@ from nanoarray.superlattice.steps import (
     GRAIN_MAP_NAMES,
     tile_vectors,
 )
-from nanoarray.superlattice.summary import image_table, summarize, tag_attrs
+from nanoarray.superlattice.summary import image_table, summarize
 
 #: Images per block of the map stages.
 BLOCK = 4

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from nanoarray.archive.stage_parameters import checked
-from nanoarray.archive.tables import frame_variables, image_columns
+from nanoarray.archive.tables import frame_variables, image_columns, tag_attrs
 from nanoarray.errors import InputError
 from nanoarray.schema_statistics import GRAIN_STATISTICS, variable_prefix
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
@@ -65,12 +65,6 @@ def summarize_grains(
     return summarize(
         frame, image_table(images), chosen, tags=tag_attrs(images), tile_size_um=tile_size_um
     )
-
-
-def tag_attrs(images: xr.Dataset) -> dict[str, dict[str, str]]:
-    """Units and meaning of every tag."""
-    columns = {str(n): v.attrs for n, v in images.variables.items() if v.dims == ("image",)}
-    return {name: attrs for name, attrs in columns.items() if "units" in attrs}
 
 
 def summarize(

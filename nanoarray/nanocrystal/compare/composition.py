@@ -23,6 +23,7 @@ from nanoarray.nanocrystal.compare.population import (
     tag_names,
 )
 from nanoarray.nanocrystal.compare.sizes import size_intervals, size_values
+from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import ResampleUnit, Units
 from nanoarray.statistics.resampling import (
@@ -48,26 +49,7 @@ FloatArray = npt.NDArray[np.float64]
 ALL_GROUPS: Final = -1
 
 #: Units and meaning of the columns of `group_composition`.
-COMPOSITION_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "condition": ("1", "name of the condition; 'total': all of them"),
-    "size": ("1", "column that the sizes are of"),
-    "shape_group": ("1", "shape group; -1: all crystals of the condition"),
-    "crystal_count": ("1", "crystals inside the field, with a size or without"),
-    "sized_count": ("1", "crystals that the sizes are of"),
-    "share": ("1", "share of the group among the crystals in any group"),
-    "share_low": ("1", "share, lower end of the interval"),
-    "share_high": ("1", "share, upper end of the interval"),
-    "resample_unit": ("1", "what the intervals resample"),
-    "resample_unit_count": ("1", "number of resampled units"),
-    "mean_size": ("nm", "number-weighted mean size"),
-    "mean_size_low": ("nm", "mean size, lower end of the interval"),
-    "mean_size_high": ("nm", "mean size, upper end of the interval"),
-    "std_size": ("nm", "standard deviation of the size"),
-    "relative_spread": ("1", "size distribution: standard deviation by mean (sigma/d)"),
-    "relative_spread_low": ("1", "relative spread, lower end of the interval"),
-    "relative_spread_high": ("1", "relative spread, upper end of the interval"),
-    "notes": ("1", "what limits these statistics"),
-}
+COMPOSITION_COLUMNS: Final = units_and_meanings("composition")
 
 
 def group_composition(

@@ -32,6 +32,7 @@ from nanoarray.nanocrystal.compare.unit_distance import (
     welch_distance,
 )
 from nanoarray.nanocrystal.groups.columns import read_columns
+from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import ResampleUnit, condition_label
 from nanoarray.statistics.resampling import (
@@ -64,22 +65,7 @@ DISTANCES: Final[dict[str, tuple[str, str]]] = {
 }
 
 #: Units and meaning of the columns of `population_distances`.
-DISTANCE_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "condition_a": ("1", "name of the first condition"),
-    "condition_b": ("1", "name of the second condition"),
-    "kind": ("1", "which distance, see DISTANCES"),
-    "units": ("1", "unit of the distance"),
-    "resample_unit": ("1", "what is exchanged and counts once"),
-    "unit_count_a": ("1", "units of the first condition"),
-    "unit_count_b": ("1", "units of the second condition"),
-    "distance": ("", "distance between the two"),
-    "exchanged_high": ("", "distance that exchanged units stay below (quantile 1 - level)"),
-    "p_value": ("1", "of the permutation test; NaN: no test"),
-    "p_value_holm": ("1", "corrected for all pairs"),
-    "smallest_p_value": ("1", "that the design and these values allow"),
-    "exact": ("1", "whether all arrangements were enumerated"),
-    "notes": ("1", "what limits the result, why there is no p-value"),
-}
+DISTANCE_COLUMNS: Final = units_and_meanings("distance")
 
 #: Arrangements that are worked on at once.
 _CHUNK = 1024

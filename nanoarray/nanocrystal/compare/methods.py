@@ -11,27 +11,16 @@ import pandas as pd
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.compare.population import build_population, tag_names
 from nanoarray.nanocrystal.compare.summary import summarize_crystals
+from nanoarray.schema_crystal_statistics import units_and_meanings
+from nanoarray.statistics.image_table import condition_label, tag_codes
 
-__all__ = ["METHOD_COLUMNS", "compare_methods"]
+__all__ = ["METHOD_COLUMNS", "compare_methods", "run_times"]
+
+#: Tag with the time [s] that the analysis of an image took.
+TIME: Final = "analysis_time"
 
 #: Units and meaning of the columns of `compare_methods`.
-METHOD_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "condition": ("1", "name of the condition"),
-    "size": ("1", "column that the sizes are of"),
-    "shape_group_count": ("1", "shape groups with at least the smallest share; -1: no groups"),
-    "mean_size": ("nm", "mean size"),
-    "mean_size_low": ("nm", "mean size, lower end of the interval"),
-    "mean_size_high": ("nm", "mean size, upper end of the interval"),
-    "std_size": ("nm", "standard deviation of the size"),
-    "relative_spread": ("1", "size distribution: standard deviation by mean (sigma/d)"),
-    "relative_spread_low": ("1", "relative spread, lower end of the interval"),
-    "relative_spread_high": ("1", "relative spread, upper end of the interval"),
-    "crystal_count": ("1", "crystals that the sizes are of"),
-    "image_count": ("1", "images of the condition"),
-    "run_time": ("s", "time the analysis took; NaN unknown"),
-    "crystals_per_minute": ("1/min", "crystals by that time"),
-    "warnings": ("1", "what limits these statistics"),
-}
+METHOD_COLUMNS: Final = units_and_meanings("method")
 
 
 def compare_methods(
@@ -92,3 +81,21 @@ def compare_methods(
     frame["run_time"] = [float(times.get(name, np.nan)) for name in frame["condition"]]
     frame["crystals_per_minute"] = frame["crystal_count"] / (frame["run_time"] / 60)
     return frame[[*tags, *METHOD_COLUMNS]]
+
+
+def run_times(images: pd.DataFrame, by: Sequence[str]) -> dict[str, float]:
+    """Time [s] that the analysis of each condition took: the sum of the tag ``analysis_time``.
+
+    Conditions with an image whose time is not known are left out.
+    """
+    if TIME not in images:
+        return {}
+    seconds = pd.to_numeric(images[TIME], errors="coerce").to_numpy(np.float64)
+    codes = tag_codes(images, by)
+    found = {}
+    for key in np.unique(codes, axis=0):
+        rows = (codes == key).all(axis=1)
+        if np.isfinite(seconds[rows]).all():
+            first = images.iloc[int(np.flatnonzero(rows)[0])]
+            found[condition_label({tag: first[tag] for tag in by})] = float(seconds[rows].sum())
+    return found

@@ -30,6 +30,7 @@ from nanoarray.nanocrystal.compare.sizes import (
     size_statistics,
     size_sums,
 )
+from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import ResampleUnit, Units, condition_label
 from nanoarray.statistics.resampling import (
@@ -47,29 +48,7 @@ __all__ = ["COMPARISON_COLUMNS", "compare_populations"]
 FloatArray = npt.NDArray[np.float64]
 
 #: Units and meaning of the columns of `compare_populations`.
-COMPARISON_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "condition_a": ("1", "name of the first condition"),
-    "condition_b": ("1", "name of the second condition"),
-    "quantity": ("1", "what is compared: a size statistic, or 'share'"),
-    "shape_group": ("1", "shape group of a share; -1: all crystals"),
-    "units": ("1", "unit of the values and their difference"),
-    "resample_unit": ("1", "what is resampled and exchanged"),
-    "unit_count_a": ("1", "units of the first condition that have a value"),
-    "unit_count_b": ("1", "units of the second condition that have a value"),
-    "value_a": ("", "value of the first condition, as in its summary"),
-    "value_b": ("", "value of the second condition, as in its summary"),
-    "difference": ("", "second minus first"),
-    "difference_low": ("", "difference, lower end of the interval"),
-    "difference_high": ("", "difference, upper end of the interval"),
-    "ratio": ("1", "second by first"),
-    "ratio_low": ("1", "ratio, lower end of the interval; NaN for shares"),
-    "ratio_high": ("1", "ratio, upper end of the interval; NaN for shares"),
-    "p_value": ("1", "of the permutation test; NaN: no test"),
-    "p_value_holm": ("1", "corrected for all pairs, for shares also for all groups"),
-    "smallest_p_value": ("1", "that the design and these values allow"),
-    "exact": ("1", "whether all arrangements were enumerated"),
-    "notes": ("1", "what limits the result, why there is no p-value"),
-}
+COMPARISON_COLUMNS: Final = units_and_meanings("pair")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from nanoarray.nanocrystal.compare.population import (
     tag_names,
 )
 from nanoarray.nanocrystal.compare.sizes import SizeSums, size_statistics, size_sums, size_values
+from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import ResampleUnit, Units
 from nanoarray.statistics.resampling import (
@@ -34,35 +35,10 @@ __all__ = ["CURVE_COLUMNS", "PRECISION_COLUMNS", "precision_by_condition", "subs
 FloatArray = npt.NDArray[np.float64]
 
 #: Units and meaning of the columns of `precision_by_condition`.
-PRECISION_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "condition": ("1", "name of the condition"),
-    "quantity": ("1", "mean_size, mean_volume or volume_weighted_mean_size"),
-    "crystal_count": ("1", "crystals that were measured"),
-    "log_std_size": ("1", "standard deviation of ln(size)"),
-    "relative_error": ("1", "relative error that is asked for"),
-    "confidence": ("1", "probability of keeping it"),
-    "needed": ("1", "independent crystals needed, after ISO 13322-1"),
-    "needed_directly": ("1", "independent crystals needed without a log-normal fit"),
-    "enough": ("1", "whether there are as many as needed, were they independent"),
-    "error_if_independent": ("1", "relative error, were the crystals independent"),
-    "error_reached": ("1", "relative error from resampled images or samples"),
-    "effective_count": ("1", "independent crystals that would be as precise"),
-    "needed_here": ("1", "crystals needed as they come here, in images or samples"),
-    "resample_unit": ("1", "what was resampled"),
-    "resample_unit_count": ("1", "number of resampled units"),
-    "notes": ("1", "what limits these numbers"),
-}
+PRECISION_COLUMNS: Final = units_and_meanings("precision")
 
 #: Units and meaning of the columns of `subsampling_curve`.
-CURVE_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "condition": ("1", "name of the condition"),
-    "drawn": ("1", "what is drawn: 'crystal' as if independent, or whole 'image', 'sample'"),
-    "count": ("1", "how many are drawn"),
-    "crystal_count": ("1", "crystals in the draw, on average"),
-    "mean_size": ("nm", "mean over the draws"),
-    "half_width": ("nm", "half width of the interval of the mean size"),
-    "relative_half_width": ("1", "that by the mean size"),
-}
+CURVE_COLUMNS: Final = units_and_meanings("subsample")
 
 #: Power of the size and of its weight in every mean.
 _MEANS: Final = {

@@ -23,6 +23,7 @@ from nanoarray.nanocrystal.compare.population import (
     tag_names,
 )
 from nanoarray.nanocrystal.compare.sizes import size_statistics, size_sums
+from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.resampling import (
     check_resampling,
@@ -37,30 +38,7 @@ __all__ = ["REPRODUCIBILITY_COLUMNS", "batch_reproducibility", "variance_compone
 FloatArray = npt.NDArray[np.float64]
 
 #: Units and meaning of the columns of `batch_reproducibility`.
-REPRODUCIBILITY_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "condition": ("1", "name of the condition"),
-    "quantity": ("1", "mean_size, relative_spread, or 'share' of a shape group"),
-    "shape_group": ("1", "shape group of a share; -1: all crystals"),
-    "units": ("1", "unit of the values"),
-    "batch_count": ("1", "batches with a value"),
-    "image_count": ("1", "images with a value, in a known batch"),
-    "image_without_batch_count": ("1", "images that count but whose batch is not known"),
-    "mean_of_batches": ("", "mean of the batches' values"),
-    "batch_min": ("", "smallest value of a batch"),
-    "batch_max": ("", "largest value of a batch"),
-    "batch_std": ("", "standard deviation of the batches' values"),
-    "batch_relative_std": ("1", "that by the mean of the batches"),
-    "std_between_batches": ("", "component of variance: batches, beyond what images explain"),
-    "std_between_images": ("", "component of variance: images of one batch, counting noise too"),
-    "std_of_crystals": ("", "standard deviation of the crystals of one image; NaN for spread"),
-    "batch_fraction": ("1", "of the variance of an image, how much is of its batch"),
-    "batch_fraction_low": ("1", "batch fraction, lower end of the interval"),
-    "batch_fraction_high": ("1", "batch fraction, upper end of the interval"),
-    "p_value": ("1", "that images are exchanged between batches; NaN: no test"),
-    "p_value_holm": ("1", "corrected for all conditions, for shares also for all groups"),
-    "smallest_p_value": ("1", "that the design and these values allow"),
-    "notes": ("1", "what limits the result, why there is no p-value"),
-}
+REPRODUCIBILITY_COLUMNS: Final = units_and_meanings("batch")
 
 
 def batch_reproducibility(

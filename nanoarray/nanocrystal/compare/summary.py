@@ -18,7 +18,8 @@ from nanoarray.nanocrystal.compare.population import (
     image_counts,
     tag_names,
 )
-from nanoarray.nanocrystal.compare.sizes import SIZE_STATISTICS, size_intervals, size_values
+from nanoarray.nanocrystal.compare.sizes import size_intervals, size_values
+from nanoarray.schema_crystal_statistics import CRYSTAL_STATISTICS, units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import (
     NO_PIXEL_SIZE,
@@ -33,45 +34,9 @@ from nanoarray.statistics.resampling import IntervalMethod, check_resampling, co
 __all__ = ["SUMMARY_COLUMNS", "count_rejections", "summarize_crystals"]
 
 #: Units and meaning of the columns of `summarize_crystals`; `_low` and `_high` are interval ends.
-SUMMARY_COLUMNS: Final[dict[str, tuple[str, str]]] = {
-    "condition": ("1", "name of the condition"),
-    "size": ("1", "column that the sizes are of"),
-    "object_count": ("1", "rows of the table: crystals and what was rejected"),
-    "crystal_count": ("1", "crystals that the sizes are of"),
-    "edge_crystal_count": ("1", "crystals that touch the edge of the field"),
-    "rejected_count": ("1", "objects that are no crystals"),
-    "rejected_reasons": ("1", "number of rejected objects by reason"),
-    "unsized_count": ("1", "crystals inside the field without a size"),
-    "left_out_object_count": ("1", "objects of images that are left out"),
-    "ungrouped_count": ("1", "crystals inside the field in no shape group; -1: no groups known"),
-    "image_count": ("1", "images of the condition"),
-    "image_used_count": ("1", "images that count"),
-    "image_empty_count": ("1", "images that count and have no crystal"),
-    "image_not_ok_count": ("1", "images left out: not readable"),
-    "image_not_usable_count": ("1", "images left out: not usable"),
-    "image_not_measured_count": ("1", "images left out: measuring their crystals failed"),
-    "image_no_pixel_size_count": ("1", "images that count, but not for sizes: no pixel size"),
-    "sample_count": ("1", "known samples among the images that count"),
-    "resample_unit": ("1", "what the intervals resample"),
-    "resample_unit_count": ("1", "number of resampled units"),
-    "mean_size": ("nm", "number-weighted mean size"),
-    "median_size": ("nm", "median size"),
-    "std_size": ("nm", "standard deviation of the size"),
-    "relative_spread": ("1", "size distribution: standard deviation by mean (sigma/d)"),
-    "volume_weighted_mean_size": ("nm", "mean size weighted by volume, D[4,3]"),
-    "mean_volume_size": ("nm", "size of the mean volume, D[3,0]"),
-    "log_mean_size": ("1", "log-normal fit: mean of ln(size / nm)"),
-    "log_std_size": ("1", "log-normal fit: standard deviation of ln(size)"),
-    "lognormal_distance": ("1", "largest distance to the fitted distribution (Kolmogorov-Smirnov)"),
-    "crystals_needed": ("1", "independent crystals that a mean size within 5 % needs"),
-    "crystals_needed_volume": (
-        "1",
-        "independent crystals that a mean volume within 5 % needs",
-    ),
-    "warnings": ("1", "what limits these statistics"),
+SUMMARY_COLUMNS: Final = {
+    name: (column.units, column.meaning) for name, column in CRYSTAL_STATISTICS["condition"].items()
 }
-
-_BOUNDED = frozenset({*SIZE_STATISTICS, "median_size"})
 
 
 def summarize_crystals(
@@ -214,10 +179,7 @@ def count_rejections(
 
 
 def _column_order() -> list[str]:
-    out = []
-    for name in SUMMARY_COLUMNS:
-        out += [name, f"{name}_low", f"{name}_high"] if name in _BOUNDED else [name]
-    return out
+    return list(units_and_meanings("condition"))
 
 
 def _warnings(

@@ -22,6 +22,7 @@ _CAPTIONS = {
     "method": "Syntheses side by side (as table 2 of the paper)",
     "pair": "Every two conditions compared: permutation of whole samples or images",
     "distance": "Distances between conditions",
+    "trend": "Does the size follow a tag?",
     "batch": "Batch-to-batch reproducibility",
     "precision": "Crystals measured against the number that a precision asks for "
     "(in the manner of ISO 13322-1; no compliance is claimed)",
