@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from nanoarray.archive import store
 from nanoarray.errors import InputError
 from nanoarray.report.contents import choose_images, read_contents, reason_counts
 from nanoarray.report.page import write_report
-from nanoarray.report.superlattice.tables import statistics_tables
+from nanoarray.report.superlattice.distributions import plot_size_distributions
+from nanoarray.report.superlattice.tables import condition_warnings, statistics_tables
 from nanoarray.report.text_tables import interval, number
 from nanoarray.simulate.superlattice import simulate_polycrystal
 
@@ -83,6 +85,27 @@ def test_numbers_are_short_and_never_invented(value: Any, shown: str) -> None:
 def test_interval_only_where_there_is_one() -> None:
     assert interval(0.2, 0.1, 0.31234) == "0.2 (0.1 to 0.312)"
     assert interval(0.2, float("nan"), 0.3) == "0.2"
+
+
+def test_what_limits_the_sizes_names_a_tilted_stage(archive: str) -> None:
+    contents = read_contents(archive)
+    level = replace(contents, images=contents.images.assign(tilt=0.0))
+    assert "stage tilt" not in dict(condition_warnings(level))
+    tilts = np.where(np.arange(len(contents.images)) % 2, 52.0, -7.0)
+    tilted = replace(contents, images=contents.images.assign(tilt=tilts))
+    (text,) = dict(condition_warnings(tilted))["stage tilt"]
+    assert text.startswith(f"{int(contents.sized.sum())} images at 7° to 52°: sizes")
+
+
+def test_a_condition_without_an_image_that_counts_is_not_drawn(archive: str) -> None:
+    contents = read_contents(archive)
+    assert contents.grains is not None
+    odd = contents.images.assign(usable=contents.sized)
+    odd["temperature"] = np.where(odd["usable"], odd["temperature"], -40.0)
+    figure = plot_size_distributions(contents.grains, odd, by=("temperature",))
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert any(titles)
+    assert not any("40" in title for title in titles)
 
 
 # --- contents ---------------------------------------------------------------------------------

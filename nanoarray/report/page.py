@@ -58,7 +58,8 @@ def write_report(
     out
         The HTML file to write; one that is there is replaced once the new one is whole.
     image_count
-        Number of images to show, spread over the conditions. All images are in the statistics.
+        Number of images to show, spread over the conditions. The statistics are of all that could
+        be measured.
     training
         File that `nanoarray train shapes` wrote (``learning_curve.json``), to show how the shape
         network was trained.

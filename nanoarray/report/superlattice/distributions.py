@@ -75,7 +75,10 @@ def plot_size_distributions(
     if quantity not in ("area", "equivalent_diameter"):
         raise InputError(f"quantity is {quantity!r}: expected 'area' or 'equivalent_diameter'")
     sizes = sizes_by_condition(grains, images, by=by, edge=edge)
-    cut = _edge_counts(grains, images, sizes, by=by) if edge != "include" else None
+    cut = _edge_counts(grains, images, sizes, by=by) if edge != "include" else [0] * len(sizes)
+    # A condition of which every image was left out has nothing to show.
+    shown_sizes = [(part, n) for part, n in zip(sizes, cut, strict=True) if part.area_um2.size or n]
+    sizes, cut = [part for part, _ in shown_sizes], [n for _, n in shown_sizes]
     parts = [_distribution(part, quantity) for part in sizes]
     everything = np.concatenate([p.size for p in parts]) if parts else np.zeros(0)
     columns = 1 if len(parts) < 2 else 2
@@ -100,8 +103,10 @@ def plot_size_distributions(
             ax.set_axis_off()
         for k, (ax, part, sample) in enumerate(zip(axes.ravel(), parts, sizes, strict=False)):
             _draw_distribution(ax, part, bins)
-            note = f"{part.size.size} grains, {len(np.unique(sample.image))} images"
-            if cut is not None:
+            grain_count, image_count = part.size.size, len(np.unique(sample.image))
+            note = f"{grain_count} grain{'s' * (grain_count != 1)}, "
+            note += f"{image_count} image{'s' * (image_count != 1)}"
+            if edge != "include":
                 note += f", {cut[k]} cut by the edge left out"
                 note += " (weighted for it)" if edge == "weight" else ""
             ax.set_title(condition_title(sample.tags), loc="left", pad=15, parse_math=False)

@@ -65,6 +65,9 @@ def plot_condition_means(
         if name not in statistics:
             columns = ", ".join(map(str, statistics))
             raise InputError(f"the statistics have no column {name!r}: they have {columns}")
+    # A condition of which every image was left out has nothing to show.
+    known = statistics[value].notna()
+    statistics = statistics[known] if known.any() else statistics
     places = _places(statistics[x])
     series = statistics.groupby(by, dropna=False, sort=True) if by else [((), statistics)]
     groups = [(key if isinstance(key, tuple) else (key,), frame) for key, frame in series]

@@ -10,6 +10,8 @@ from nanoarray.report.text_tables import TextTable, by_condition, interval, p_va
 
 #: Columns of the statistics that are counts without being named so.
 COUNTS = ("resample_unit", "resample_unit_count")
+#: From this tilt of the stage on it is said that nothing corrects for it [deg].
+_TILTED_DEG = 1.0
 
 
 def statistics_tables(contents: Contents) -> list[TextTable]:
@@ -49,7 +51,22 @@ def condition_warnings(contents: Contents) -> list[tuple[str, list[str]]]:
         if text:
             title = condition_title({t: frame[t].iloc[i] for t in tags})
             found.append((title, str(text).split("; ")))
-    return found
+    return found + _tilt_warning(contents)
+
+
+def _tilt_warning(contents: Contents) -> list[tuple[str, list[str]]]:
+    """Images of a tilted stage: what they show may be foreshortened, and nothing corrects it."""
+    if "tilt" not in contents.images:
+        return []
+    tilt = contents.images.loc[contents.sized, "tilt"].abs()
+    tilted = tilt[tilt >= _TILTED_DEG]
+    if tilted.empty:
+        return []
+    low, high = f"{tilted.min():.3g}°", f"{tilted.max():.3g}°"
+    which = low if low == high else f"{low} to {high}"
+    count = f"{len(tilted)} image{'s' * (len(tilted) != 1)}"
+    text = f"{count} at {which}: sizes and directions are those on the image, not corrected for it"
+    return [("stage tilt", [text])]
 
 
 def comparison_table(contents: Contents) -> TextTable | None:
@@ -58,6 +75,10 @@ def comparison_table(contents: Contents) -> TextTable | None:
     if frame is None or frame.empty:
         return None
     rows = []
+    # A condition of which every image was left out has nothing to compare.
+    frame = frame[(frame["unit_count_a"] > 0) & (frame["unit_count_b"] > 0)]
+    if frame.empty:
+        return None
     for i in range(len(frame)):
         row = frame.iloc[i]
         names = [
