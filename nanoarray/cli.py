@@ -41,6 +41,8 @@ app = typer.Typer(
 )
 
 DONE, FAILED, BAD_INPUT, SOME_IMAGES_FAILED = 0, 1, 2, 3
+#: How typer ends a command that was interrupted.
+_INTERRUPTED = 130
 _LISTED = 10
 _FEW_ROWS = 6
 
@@ -58,7 +60,11 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        _fail("interrupted: finished blocks are kept; run the same command again", FAILED)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            _interrupted()
+        raise
     except NanoarrayError as error:
         _fail(str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
     except OSError as error:
@@ -85,6 +91,10 @@ def _warn(
     """Warnings as one line, without the place in the code."""
     del category, filename, lineno, file, line
     print(f"nanoarray: warning: {printable(str(message))}", file=sys.stderr)  # noqa: T201
+
+
+def _interrupted() -> None:
+    _fail("interrupted: finished blocks are kept; run the same command again", FAILED)
 
 
 def _fail(message: str, status: int) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import zarr
@@ -38,8 +39,8 @@ def archive(tmp_path):
 
 @pytest.fixture(scope="module")
 def client():
-    with local_client(2, memory_limit="700MB") as client:
-        client.run(lambda: sys.path.insert(0, str(HERE)))
+    settings = dask.config.set({"distributed.scheduler.allowed-failures": 0})  # to be quick
+    with settings, local_client(2, memory_limit="700MB") as client:
         client.upload_file(str(HERE / "fault_stage.py"))
         yield client
 
@@ -59,7 +60,12 @@ def start(url, *, workers=0, **trouble):
     """Start the stage in a process of its own."""
     given = ", ".join(f"{name}={value!r}" for name, value in trouble.items())
     code = f"import fault_stage; fault_stage.drive({url!r}, {given})"
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "FAULT_WORKERS": str(workers)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(HERE),
+        "FAULT_WORKERS": str(workers),
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+    }
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
         env=environment,

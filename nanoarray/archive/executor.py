@@ -111,7 +111,12 @@ def local_client(workers: int, *, memory_limit: str = "auto") -> Iterator[Client
     import dask
     from distributed import Client, LocalCluster
 
-    settings = {**_KEEP_MEMORY, "distributed.worker.preload": ["nanoarray.archive.worker_process"]}
+    settings = {
+        **_KEEP_MEMORY,
+        "distributed.worker.preload": ["nanoarray.archive.worker_process"],
+        # A worker that dies twice within this time would not be started again.
+        "distributed.deploy.lost-worker-timeout": "1 day",
+    }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(settings))
         with _deaf_to_interrupts():

@@ -1,0 +1,204 @@
+"""Where it runs: a Dask cluster of the command line, Ctrl-C, an object store, batch scripts."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fault_stage import drive, write_images
+
+import nanoarray as na
+from nanoarray.archive import store
+from nanoarray.archive.verify import verify
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+
+
+def environment(**more):
+    return {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", **more}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def spawn(*words, **more):
+    return subprocess.Popen(
+        [*map(str, words)],
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def stop(*processes):
+    """End processes and all they started."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def start_cluster(port):
+    """`dask scheduler` and two `dask worker` on the loopback interface."""
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = spawn(
+        BIN / "dask", "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"
+    )
+    workers = [
+        spawn(BIN / "dask", "worker", address, "--nthreads", 1, "--no-dashboard") for _ in range(2)
+    ]
+    return address, [scheduler, *workers]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    address, processes = start_cluster(free_port())
+    yield address
+    stop(*processes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("in"), 9)
+
+
+@pytest.fixture(scope="module")
+def clean(folder, tmp_path_factory):
+    url = str(tmp_path_factory.mktemp("clean") / "s.zarr")
+    na.ingest(folder, url)
+    drive(url)
+    return values(url)
+
+
+def values(url):
+    ds = store.open_group(url, "mean").load()
+    return {name: ds[name].values for name in ("mean", "half")}
+
+
+def assert_same(url, expected):
+    found = values(url)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert verify(url).damage == ()
+
+
+def test_a_cluster_of_the_command_line(cluster, folder, clean, tmp_path, monkeypatch, capsys):
+    url = str(tmp_path / "s.zarr")
+    na.ingest(folder, url, scheduler=cluster)
+    monkeypatch.setenv("FAULT_SCHEDULER", cluster)
+    drive(url)
+    assert "done 5 []" in capsys.readouterr().out
+    assert_same(url, clean)
+
+
+def test_a_notebook_with_a_client_of_its_own(cluster, folder, clean, tmp_path):
+    from distributed import Client
+
+    from nanoarray.archive.executor import open_executor
+
+    url = str(tmp_path / "s.zarr")
+    with Client(cluster) as client:
+        with open_executor() as executor:
+            assert executor.client is client
+        na.ingest(folder, url)
+        drive(url)
+    assert_same(url, clean)
+
+
+def test_a_scheduler_that_is_killed(folder, clean, tmp_path):
+    """The run ends with one sentence; with a new cluster the same command finishes it."""
+    url = str(tmp_path / "s.zarr")
+    na.ingest(folder, url)
+    port = free_port()
+    address, processes = start_cluster(port)
+    code = f"import fault_stage; fault_stage.drive({url!r}, slow_s=0.4)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    settings = {
+        "FAULT_SCHEDULER": address,
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
+    }
+    run = spawn(*command, **settings)
+    wait_for_a_block(url)
+    os.killpg(processes[0].pid, signal.SIGKILL)
+    out, _ = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "the Dask scheduler is gone" in out
+    stop(*processes)
+    done = int((store.block_keys(url, "mean") != 0).sum())
+    address, processes = start_cluster(port)
+    again = spawn(*command, **settings)
+    out, _ = again.communicate(timeout=120)
+    stop(*processes)
+    assert f"resumed {5 - done} []" in out
+    assert_same(url, clean)
+
+
+def wait_for_a_block(url):
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if "mean" in store.group_names(url) and (store.block_keys(url, "mean") != 0).any():
+            return
+        time.sleep(0.05)
+    raise AssertionError("no block was done")
+
+
+def test_ctrl_c_ends_in_one_line(folder, tmp_path):
+    """Ctrl-C reaches every process of a terminal: none of them may answer with a traceback."""
+    from nanoarray.simulate.archive import simulate_archive
+
+    simulate_archive(tmp_path / "in", image_count=6, seed=0, height_px=300, width_px=300)
+    url = str(tmp_path / "s.zarr")
+    na.ingest(tmp_path / "in", url)
+    run = spawn(
+        *(sys.executable, "-m", "nanoarray.cli", "run", "superlattice", url),
+        *("--workers", "2", "--progress-json"),
+    )
+    for line in run.stdout:
+        if line.startswith("{"):
+            break
+    time.sleep(0.5)
+    os.killpg(run.pid, signal.SIGINT)
+    rest = run.stdout.read()
+    assert run.wait(60) == 1, rest
+    assert "Traceback" not in rest
+    said = [line for line in rest.splitlines() if not line.startswith("{")]
+    assert said == ["nanoarray: interrupted: finished blocks are kept; run the same command again"]
+    run.stdout.close()
+
+
+def test_slurm_script():
+    """What the how-to recommends gives a batch script with the settings that it names."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    import asyncio
+
+    text = (HERE.parent / "docs/how-to/run-on-slurm.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    call = re.search(r"SLURMCluster\((.*?)\n\)", code, re.DOTALL)[1]
+    options = eval(f"dict({call})")  # noqa: S307 -- our own documentation
+
+    async def script():
+        here = {"dashboard_address": "127.0.0.1:0", "host": "127.0.0.1"}
+        async with jobqueue.SLURMCluster(
+            **options, scheduler_options=here, asynchronous=True
+        ) as cluster:
+            return cluster.job_script()
+
+    found = asyncio.run(script())
+    for line in ("#SBATCH -p cpu", "#SBATCH -t 04:00:00", "#SBATCH -A materials"):
+        assert line in found
+    assert "MALLOC_TRIM_THRESHOLD_=134217728" in found
+    assert "OMP_NUM_THREADS=1" in found
+    assert re.search(r"--nthreads 1 .*--nworkers 16|--nworkers 16 .*--nthreads 1", found)
