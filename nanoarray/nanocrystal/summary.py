@@ -29,6 +29,7 @@ from nanoarray.schema_statistics import variable_prefix
 #: Columns of the table of crystals that the statistics need.
 _COLUMNS = (
     *("image_index", "label", "rejected", "problem", "touches_edge", "edge_weight"),
+    "axis_major",  # the size of the paper's table 2
     *DEFAULT_FEATURES,
 )
 #: Tag that says how the sizes of an image were measured, where several ways are compared.
