@@ -63,12 +63,16 @@ def find_data_bar(pixels: NDArray[np.generic]) -> int:
     deepest = int(height * MAX_BAR_OF_IMAGE)
     if deepest < MIN_BAR_ROWS or width < 32:
         return 0
-    bottom = pixels[height - deepest :].astype(np.float32)[::-1]  # last row first
     span = float(pixels.max()) - float(pixels.min())
     if not 0 < span < np.inf:
         return 0
     tolerance = 0.03 * span
-    background = _flat_tone(bottom[: MIN_BAR_ROWS * 2], tolerance)
+    last = pixels[height - MIN_BAR_ROWS * 2 :].astype(np.float32)[::-1]
+    background = _flat_tone(last, tolerance)
+    of_last = (np.abs(last - background) <= tolerance).mean(axis=1) >= MIN_BACKGROUND_PER_ROW
+    if not (of_last | _rules(last, tolerance, of_last))[: MAX_ROWS_BELOW + 1].any():
+        return 0  # most micrographs end here, without a look at a quarter of their pixels
+    bottom = pixels[height - deepest :].astype(np.float32)[::-1]  # last row first
     is_background = np.abs(bottom - background) <= tolerance
     of_background = is_background.mean(axis=1) >= MIN_BACKGROUND_PER_ROW
     frame = _rules(bottom, tolerance, of_background)

@@ -1,0 +1,99 @@
+"""``nanoarray inspect``: what it says is what an ingest makes of the same files."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tifffile
+
+import nanoarray as na
+from nanoarray import cli
+from nanoarray.simulate.fei_tiff import write_fei_tiff
+
+RNG = np.random.default_rng(1)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["nanoarray", "inspect", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "in"
+    place.mkdir()
+    pixels = RNG.integers(0, 255, (60, 80), np.uint8)
+    write_fei_tiff(place / "S1_22degC.tif", pixels, pixel_size_nm=2.5)
+    stack = RNG.integers(0, 9, (2, 30, 40), np.uint16)
+    tifffile.imwrite(place / "stack.tif", stack, photometric="minisblack", metadata=None)
+    (place / "bad.tif").write_bytes(b"junk")
+    return place
+
+
+def test_json_says_what_an_ingest_makes(run, folder, tmp_path):
+    status, out, _ = run(folder, "--json", "--pattern", "{sample}_{temperature:g}degC")
+    assert status == 3
+    found = {f"{e['path'].rsplit('/')[-1]}#{e['frame']}": e for e in json.loads(out)}
+    assert list(found) == ["S1_22degC.tif#", "bad.tif#", "stack.tif#1", "stack.tif#2"]
+    na.ingest(folder, tmp_path / "s.zarr", pattern="{sample}_{temperature:g}degC")
+    images = na.open(tmp_path / "s.zarr")["images"].to_dataset().compute()
+    for name, entry in found.items():
+        stem, frame = name.split(".tif#")
+        row = images.sel(image=f"{stem}#{frame}" if frame else stem)
+        assert entry["ok"] == bool(row.ok)
+        assert entry["problem"] == str(row.problem.values)
+        assert (entry["height_px"], entry["width_px"]) == (int(row.height), int(row.width))
+        known = entry["pixel_size_nm"]
+        assert (math.nan if known is None else known) == pytest.approx(
+            float(row.pixel_size), nan_ok=True
+        )
+        assert entry["pixel_size_source"] == str(row.pixel_size_source.values)
+        assert entry["pixel_size_agreement"] == str(row.pixel_size_agreement.values)
+    first = found["S1_22degC.tif#"]
+    assert first["tags"]["temperature"] == 22
+    assert first["tags"]["sample"] == "S1"
+    assert first["pixel_size_readings"][0]["used"] is True
+    assert "does not match the pattern" in found["stack.tif#1"]["warnings"][-1]
+
+
+def test_table_and_tags(run, folder):
+    (folder / "bad.tif").unlink()
+    tags = folder / "t.csv"
+    tags.write_text("image,pixel_size_nm,operator\nS1_22degC.tif,5,ann\n")
+    status, out, _ = run(folder, "--tags", tags)
+    assert status == 0
+    assert "operator ann" in " ".join(out.split())
+    assert "tags table 5 nm (used)" in out
+    assert "stack.tif#2" in out
+
+
+def test_names_that_steer_a_terminal_and_what_is_not_there(run, tmp_path):
+    (tmp_path / "a\x1b[31mb.tif").write_bytes(b"junk")
+    status, out, _ = run(tmp_path)
+    assert status == 3
+    assert "\x1b[31m" not in out
+    status, _, err = run(tmp_path / "none")
+    assert status == 2
+    assert "does not exist" in err
+    status, _, err = run(tmp_path, "--scale-bar", "long")
+    assert status == 2
+    assert "no length of a scale bar" in err
+
+
+def test_metadata_of_a_file_whose_pixels_are_damaged(run, real_data):
+    status, out, _ = run(real_data / "vendor_formats" / "fei_quanta_text_at_end.tif", "--json")
+    assert status == 3
+    (entry,) = json.loads(out)
+    assert entry["pixel_size_nm"] == pytest.approx(441.942)
+    assert entry["tags"]["voltage"] == pytest.approx(30)
+    assert entry["tags"]["acquired"] == "2017-12-18T13:04:14"
+    assert "truncated" in entry["problem"]
+    assert entry["metadata"]["FEI"]["Scan"]["PixelWidth"] == "4.41942e-007"
