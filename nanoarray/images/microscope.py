@@ -1,9 +1,9 @@
 """Microscope formats beside TIFF: dm3 and dm4, ser, mrc, and the door to emd.
 
-They are read where the extra `microscopes` is installed: ncempy.io (the part of ncempy
-under MIT), mrcfile and h5py (BSD). Each image of a stack, or each signal, is an image of its own, or one with the reason why it
-is none. Pixels are taken from the file by the positions that the libraries found, after those were
-checked against its size.
+They are read where the extra `microscopes` is installed: ncempy.io (the part of ncempy under MIT),
+mrcfile and h5py (BSD). Each image of a stack, or each signal, is an image of its own, or one with
+the reason why it is none. Pixels are taken from the file by the positions that the libraries found,
+after those were checked against its size.
 """
 
 from __future__ import annotations
