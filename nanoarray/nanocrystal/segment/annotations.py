@@ -22,12 +22,15 @@ __all__ = [
     "BAR",
     "BOX",
     "DATA_BAR",
+    "HIDING",
     "WRITING",
     "blank_boxes",
     "find_annotations",
 ]
 
 DATA_BAR, BOX, BAR, WRITING = 1, 2, 3, 4
+#: What covers the micrograph with all of its area.
+HIDING = (DATA_BAR, BOX)
 ANNOTATION_REASONS = {
     DATA_BAR: "data bar",
     BOX: "label box",
@@ -117,7 +120,7 @@ def blank_boxes(pixels: NDArray, kind: NDArray[np.uint8]) -> NDArray:
     ndarray
         The same where there are none.
     """
-    boxes = np.isin(kind, (BOX, DATA_BAR))
+    boxes = np.isin(kind, HIDING)
     if not boxes.any():
         return pixels
     out = pixels.copy()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanoarray.errors import ImageError, InputError
-from nanoarray.nanocrystal.segment.annotations import blank_boxes, find_annotations
+from nanoarray.nanocrystal.segment.annotations import HIDING, blank_boxes, find_annotations
 from nanoarray.nanocrystal.segment.classical import segment_classical
 from nanoarray.nanocrystal.segment.reject import reject_objects
 from nanoarray.nanocrystal.segment.result import Segmentation, assemble
@@ -68,6 +68,8 @@ def segment_image(
         from nanoarray.nanocrystal.segment.net import segment_with_network
 
         labels, _, sign = segment_with_network(clear, polarity=polarity)
+    # What lies under a box or a bar is not seen: crystals end at its rim.
+    labels[np.isin(annotations, HIDING)] = 0
     labels, reasons = reject_objects(labels, pixels, annotations=annotations)
     return assemble(labels, reasons=reasons, polarity=sign)
 
