@@ -36,6 +36,8 @@ def _reserved_names() -> frozenset[str]:
     """
     names = {"block_key", "image_index"}
     for group, variables in schema.GROUPS.items():
+        if group.endswith("_statistics"):
+            continue  # their dimensions are named after tags, such as the batch
         for name, variable in variables.items():
             names.update(variable.dims)
             if group in ("images", "grains") or (group, variable.dims) == ("prepared", ("image",)):
