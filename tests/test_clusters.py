@@ -16,7 +16,9 @@ from fault_stage import drive, write_images
 
 import nanoarray as na
 from nanoarray.archive import store
-from nanoarray.archive.verify import verify
+from nanoarray.archive.lease import working_on
+from nanoarray.archive.verify import forget, verify
+from nanoarray.errors import BusyError, DamagedError
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -202,3 +204,68 @@ def test_slurm_script():
     assert "MALLOC_TRIM_THRESHOLD_=134217728" in found
     assert "OMP_NUM_THREADS=1" in found
     assert re.search(r"--nthreads 1 .*--nworkers 16|--nworkers 16 .*--nthreads 1", found)
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """A local S3 server with an empty bucket."""
+    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    import botocore.session
+
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        client = botocore.session.get_session().create_client("s3")
+        client.create_bucket(Bucket="group")
+        yield client
+        client.close()
+    server.stop()
+
+
+def test_an_object_store_from_ingest_to_verify(bucket, folder, clean, capsys):
+    """No rename, no lock: the whole way on S3, from several processes, with a damaged object."""
+    url = "s3://group/s.zarr"
+    na.ingest(folder, url, workers=2)
+    drive(url)
+    assert "done 5 []" in capsys.readouterr().out
+    assert_same(url, clean)
+    rows = {row["group"]: row for row in na.status(url)}
+    assert rows["mean"]["blocks_done"] == rows["mean"]["blocks"] == 5
+    assert rows["mean"]["bytes"] > 0
+    key = "s.zarr/mean/half/c/4/0/0"
+    content = bytearray(bucket.get_object(Bucket="group", Key=key)["Body"].read())
+    content[len(content) // 2] ^= 4
+    bucket.put_object(Bucket="group", Key=key, Body=bytes(content))
+    found = verify(url)
+    assert [d.where for d in found.damage] == ["mean/half/c/4/0/0"]
+    with pytest.raises(DamagedError, match="mean/half/c/4/0/0 of s3://group"):
+        na.open(url)["mean"]["half"].compute()
+    forget(url, found.damage)
+    drive(url)
+    assert "resumed 1 []" in capsys.readouterr().out
+    assert_same(url, clean)
+    left = bucket.list_objects_v2(Bucket="group", Prefix="s.zarr/.runs/")
+    assert left["KeyCount"] == 0
+
+
+def test_one_run_at_a_time_on_an_object_store(bucket):
+    url = "s3://group/lease.zarr"
+    store.create_store(url)
+    with (
+        working_on(url, "first"),
+        pytest.raises(BusyError, match="another run works on s3://group"),
+        working_on(url, "second"),
+    ):
+        pass
+    with working_on(url, "third"):
+        pass

@@ -57,7 +57,9 @@ def run_careful(
     with _own_processes(executor) as safe:
         tries = [(i, k, part) for i in doubtful for k, part in enumerate(parts(items[i]))]
         bad: dict[int, dict[int, str]] = {i: {} for i in doubtful}
-        for position, _, error in run_tasks(safe, probe, [part for _, _, part in tries]):
+        for position, _, error in run_tasks(
+            safe, probe, [part for _, _, part in tries], one_by_one=True
+        ):
             i, k, _ = tries[position]
             if isinstance(error, WorkerDiedError):
                 bad[i][k] = str(error)

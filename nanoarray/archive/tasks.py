@@ -36,6 +36,7 @@ def run_tasks(
     items: Sequence[tuple],
     *,
     names: Sequence[str] = (),
+    one_by_one: bool = False,
 ) -> Iterator[tuple[int, Any, BaseException | None]]:
     """Call ``function(*item)`` for every item; give (position, result, error) as each ends.
 
@@ -50,6 +51,9 @@ def run_tasks(
     names
         What each item is called in the store's folder of runs, so that the next run knows what
         this process was doing when it died. Not needed on a cluster, which outlives its workers.
+    one_by_one
+        Have no two under way at once: a task that ends its process harms no other then, which Dask
+        would suspect as well.
 
     Raises
     ------
@@ -68,13 +72,16 @@ def run_tasks(
 
             try:
                 yield from _in_turn(
-                    len(items), lambda i: pool.submit(call, i), done, _Threads(executor)
+                    len(items),
+                    lambda i: pool.submit(call, i),
+                    done,
+                    _Threads(executor, one_by_one),
                 )
             finally:
                 pool.shutdown(cancel_futures=True)
         return
     client = executor.client
-    cluster = _Cluster(executor)
+    cluster = _Cluster(executor, one_by_one)
     try:
         yield from _in_turn(
             len(items), lambda i: client.submit(function, *items[i], pure=False), done, cluster
@@ -112,13 +119,13 @@ def _put(done: queue.SimpleQueue[int], position: int, future: Any) -> None:
 class _Threads:
     """Threads of this process, as a place for tasks."""
 
-    def __init__(self, executor: Executor) -> None:
-        self.executor = executor
+    def __init__(self, executor: Executor, one_by_one: bool) -> None:
+        self.executor, self.one_by_one = executor, one_by_one
         self.waiting: dict[int, Any] = {}
 
     def ahead(self) -> int:
         """How many tasks should be under way."""
-        return 2 * self.executor.threads
+        return 1 if self.one_by_one else 2 * self.executor.threads
 
     def look(self) -> None:
         """See whether this run may go on."""
@@ -133,8 +140,8 @@ class _Threads:
 class _Cluster(_Threads):
     """A Dask cluster, as a place for tasks."""
 
-    def __init__(self, executor: Executor) -> None:
-        super().__init__(executor)
+    def __init__(self, executor: Executor, one_by_one: bool) -> None:
+        super().__init__(executor, one_by_one)
         self._client: Any = executor.client
         self._looked = -float("inf")
         self._threads = 0
@@ -142,7 +149,7 @@ class _Cluster(_Threads):
 
     def ahead(self) -> int:
         """How many tasks should be under way."""
-        return max(_LEAST_AHEAD, _AHEAD * self._threads)
+        return 1 if self.one_by_one else max(_LEAST_AHEAD, _AHEAD * self._threads)
 
     def look(self) -> None:
         """See whether this run may go on, and how many threads the cluster has."""
