@@ -24,8 +24,8 @@ class Chunks:
     def __init__(self, url: str, group: str) -> None:
         self.group = group
         self._store = chunks_at(url)
-        self._group = zarr.open_group(self._store, path=group, mode="r")
-        self._arrays = dict(sorted(self._group.arrays()))
+        opened = zarr.open_group(self._store, path=group, mode="r", zarr_format=3)
+        self._arrays = dict(sorted(opened.arrays()))
         self._summed = {
             name: array.metadata.to_dict()["codecs"][-1].get("name") == "crc32c"
             for name, array in self._arrays.items()

@@ -37,13 +37,21 @@ _BOOKKEEPING = [BLOCK_KEY, BLOCK_SUM]
 _MARKS = 4096
 
 
+#: Said, so that zarr does not ask for the files of every format: on an object store, of eight.
+_FORMAT: dict[str, Any] = {"zarr_format": 3, "use_consolidated": False}
+
+
+def _group(url: str, group: str, mode: str) -> zarr.Group:
+    return zarr.open_group(chunks_at(url), path=group, mode=mode, **_FORMAT)
+
+
 # --- the tree ---------------------------------------------------------------------------------
 
 
 def is_store(url: str) -> bool:
     """Whether ``url`` holds a nanoarray store."""
     try:
-        root = zarr.open_group(chunks_at(url), mode="r")
+        root = _group(url, "", "r")
     except (GroupNotFoundError, FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return False
     return "nanoarray_format" in root.attrs
@@ -55,7 +63,7 @@ def check_store(url: str) -> None:
         raise InputError(
             f"{url} is not a nanoarray store: make one with `nanoarray ingest SOURCE {url}`"
         )
-    found = zarr.open_group(chunks_at(url), mode="r").attrs["nanoarray_format"]
+    found = _group(url, "", "r").attrs["nanoarray_format"]
     if found != schema.FORMAT_VERSION:
         raise InputError(
             f"{url} has store format {found}, this version reads {schema.FORMAT_VERSION}: "
@@ -78,7 +86,10 @@ def create_store(url: str) -> None:
     check_place(url)
     try:
         zarr.open_group(
-            chunks_at(url), mode="a", attributes={"nanoarray_format": schema.FORMAT_VERSION}
+            chunks_at(url),
+            mode="a",
+            zarr_format=3,
+            attributes={"nanoarray_format": schema.FORMAT_VERSION},
         )
     except OSError as error:
         raise InputError(f"cannot write to {url}: {error.strerror or error}") from None
@@ -86,7 +97,7 @@ def create_store(url: str) -> None:
 
 def group_names(url: str) -> list[str]:
     """Names of the groups that are there, in the order of the schema."""
-    root = zarr.open_group(chunks_at(url), mode="r")
+    root = _group(url, "", "r")
     names = [name for name, _ in root.groups()]
     order = list(schema.GROUPS)
     return sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n))
@@ -112,27 +123,34 @@ def open_tree(place: str | os.PathLike[str]) -> xr.DataTree:
     """
     url = as_url(place)
     check_store(url)
-    tree = xr.open_datatree(chunks_at(url), engine="zarr", consolidated=False, chunks={})
+    tree = xr.open_datatree(
+        chunks_at(url), engine="zarr", consolidated=False, zarr_format=3, chunks={}
+    )
     return tree.map_over_datasets(lambda ds: ds.drop_vars(_BOOKKEEPING, errors="ignore"))
 
 
 def open_group(url: str, group: str, *, chunks: dict[str, int] | None = None) -> xr.Dataset:
     """Open one group. Without ``chunks``, values are read when they are indexed, without Dask."""
-    if group not in zarr.open_group(chunks_at(url), mode="r"):
+    if group not in _group(url, "", "r"):
         raise InputError(
             f"{url} has no group {group!r}: it has {', '.join(group_names(url)) or 'none yet'}"
         )
     ds = xr.open_dataset(
-        chunks_at(url), group=group, engine="zarr", consolidated=False, chunks=chunks
+        chunks_at(url),
+        group=group,
+        engine="zarr",
+        consolidated=False,
+        zarr_format=3,
+        chunks=chunks,
     )
     return ds.drop_vars(_BOOKKEEPING, errors="ignore")
 
 
 def provenance(url: str, group: str) -> dict[str, Any]:
     """The provenance of a group; empty when the group is not there."""
-    if group not in zarr.open_group(chunks_at(url), mode="r"):
+    if group not in _group(url, "", "r"):
         return {}
-    return dict(zarr.open_group(chunks_at(url), path=group, mode="r").attrs.get("nanoarray", {}))
+    return dict(_group(url, group, "r").attrs.get("nanoarray", {}))
 
 
 def set_provenance(url: str, group: str, record: Mapping[str, Any]) -> None:
@@ -140,12 +158,12 @@ def set_provenance(url: str, group: str, record: Mapping[str, Any]) -> None:
     content = {name: value for name, value in record.items() if name != "checksum"}
     if content:
         content["checksum"] = prov.digest(content)
-    zarr.open_group(chunks_at(url), path=group, mode="a").attrs["nanoarray"] = content
+    _group(url, group, "a").attrs["nanoarray"] = content
 
 
 def delete_group(url: str, group: str) -> None:
     """Delete a group and all it holds."""
-    root = zarr.open_group(chunks_at(url), mode="a")
+    root = _group(url, "", "a")
     if group in root:
         # Half deleted it must not pass for complete.
         set_provenance(url, group, {})
@@ -154,7 +172,7 @@ def delete_group(url: str, group: str) -> None:
 
 def delete_arrays(url: str, group: str, names: Iterable[str]) -> None:
     """Delete arrays of a group, where they are there."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="a")
+    parent = _group(url, group, "a")
     for name in names:
         if name in parent:
             del parent[name]
@@ -185,7 +203,7 @@ def _create_array(
 def create_group(url: str, group: str, plan: GroupPlan) -> None:
     """Make a group with the arrays of ``plan``, all unknown, and no block done."""
     delete_group(url, group)
-    parent = zarr.open_group(chunks_at(url), path=group, mode="a")
+    parent = _group(url, group, "a")
     for array in plan.arrays:
         _create_array(parent, array)
     for name, (dims, values, attrs) in plan.constants.items():
@@ -213,7 +231,7 @@ def put_constant(
     url: str, group: str, name: str, dims: tuple[str, ...], values: Any, attrs: Mapping[str, Any]
 ) -> None:
     """Write a whole array, in place where one of its kind is there."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="a")
+    parent = _group(url, group, "a")
     plan, data = constant_plan(name, dims, values, attrs)
     array = parent.get(name)
     if array is None or not _holds(array, plan):
@@ -230,7 +248,7 @@ def put_constant(
 
 def resize_group(url: str, group: str, plan: GroupPlan) -> None:
     """Give every array of a group the shape that ``plan`` asks for; values stay."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="a")
+    parent = _group(url, group, "a")
     for array in plan.arrays:
         if array.name in parent and not _holds(parent[array.name], array):
             del parent[array.name]
@@ -272,7 +290,7 @@ def write_rows(
         CRC-32C by key of the chunks that were written. A chunk of nothing but fill values is not.
     """
     place = chunks_at(url)
-    parent = zarr.open_group(place, path=group, mode="r+")
+    parent = zarr.open_group(place, path=group, mode="r+", **_FORMAT)
     for name, data in values.items():
         index = (rows, *(slice(0, n) for n in data.shape[1:]))
         parent[name][index] = data.astype(object) if data.dtype.kind in "UOT" else data
@@ -286,7 +304,7 @@ def read_columns(
 
     Each array is read by itself, so that a group an interruption left uneven can be read.
     """
-    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
+    parent = _group(url, group, "r")
     columns = {}
     arrays = parent.arrays() if names is None else ((name, parent[name]) for name in names)
     for name, array in arrays:
@@ -298,14 +316,14 @@ def read_columns(
 
 def read_tags(url: str) -> dict[str, np.ndarray]:
     """The columns of ``images``, without the files' own metadata and where the files are."""
-    parent = zarr.open_group(chunks_at(url), path="images", mode="r")
+    parent = _group(url, "images", "r")
     names = [name for name in parent.array_keys() if name not in ("metadata", "path")]
     return read_columns(url, "images", "image", names)
 
 
 def block_keys(url: str, group: str) -> np.ndarray:
     """Key of every block, uint64; 0 where the block is not done."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
+    parent = _group(url, group, "r")
     if BLOCK_KEY not in parent:  # as an interrupted creation leaves it
         return np.zeros(0, np.uint64)
     return np.asarray(parent[BLOCK_KEY][:])
@@ -313,7 +331,7 @@ def block_keys(url: str, group: str) -> np.ndarray:
 
 def block_sums(url: str, group: str) -> np.ndarray:
     """Checksum of every block's chunks, uint64; 0 where none was recorded."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
+    parent = _group(url, group, "r")
     if BLOCK_SUM not in parent:  # of a store that is older than checksums
         return np.zeros_like(block_keys(url, group))
     return np.asarray(parent[BLOCK_SUM][:])
@@ -324,7 +342,7 @@ def mark_blocks(url: str, group: str, marks: Mapping[int, tuple[int, int]]) -> N
 
     Only one process may do this at a time: marks share chunks.
     """
-    parent = zarr.open_group(chunks_at(url), path=group, mode="r+")
+    parent = _group(url, group, "r+")
     if BLOCK_SUM not in parent:
         _create_array(parent, _marks(parent[BLOCK_KEY].shape[0])[1])
     at = np.array(list(marks))
@@ -335,18 +353,18 @@ def mark_blocks(url: str, group: str, marks: Mapping[int, tuple[int, int]]) -> N
 
 def forget_blocks(url: str, group: str) -> None:
     """Say that no block of a group is done."""
-    zarr.open_group(chunks_at(url), path=group, mode="r+")[BLOCK_KEY][:] = np.uint64(0)
+    _group(url, group, "r+")[BLOCK_KEY][:] = np.uint64(0)
 
 
 def has_arrays(url: str, group: str, names: Iterable[str]) -> bool:
     """Whether the group holds all the named arrays."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
+    parent = _group(url, group, "r")
     return all(name in parent for name in names)
 
 
 def group_size_bytes(url: str, group: str) -> int:
     """Bytes a group takes in the store."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="r")
+    parent = _group(url, group, "r")
     return sum(array.nbytes_stored() for _, array in parent.arrays())
 
 
