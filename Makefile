@@ -4,13 +4,14 @@
 # make fuzz        12,000 hostile and broken files through every reader (minutes)
 # make catalogs    records of catalogs/simulated, after a change of results (minutes)
 # make bench       speed, memory and accuracy figures (minutes)
+# make faults      break things at random and compare the results (an hour)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint types layers unit wheel wheel-test bench catalogs fuzz reference clean
+.PHONY: help demo test lint types layers unit wheel wheel-test bench faults catalogs fuzz reference clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -59,6 +60,9 @@ wheel-test: wheel
 
 bench: $(VENV)/.extras
 	$(BIN)/python -m benchmarks
+
+faults: $(STAMP)
+	$(BIN)/python -m benchmarks.faults
 
 fuzz: $(VENV)/.extras
 	PYTHONPATH=tests $(BIN)/python tests/fuzz_readers.py --cases 12000

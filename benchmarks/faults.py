@@ -245,7 +245,7 @@ def cluster() -> Iterator[tuple[str, list[subprocess.Popen]]]:
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     dask = str(Path(sys.executable).parent / "dask")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     worker = [dask, "worker", address, "--nthreads", "1", "--no-dashboard"]
     commands = [
         [dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
@@ -305,7 +305,7 @@ def main() -> None:
                 shutil.copytree(root / "base.zarr", url)
                 environment = {
                     **os.environ,
-                    "PYTHONPATH": str(ROOT / "tests"),
+                    "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
                     "OMP_NUM_THREADS": "1",
                 }
                 ended = fault(Trial(url, chance, environment))

@@ -208,16 +208,18 @@ def test_slurm_script():
 
 @pytest.fixture(scope="module")
 def bucket():
-    """A local S3 server with an empty bucket."""
-    moto = pytest.importorskip("moto.server")
+    """A local S3 server, a process of its own, with an empty bucket."""
+    pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
     import botocore.session
+    from botocore.exceptions import BotoCoreError
 
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    port = free_port()
+    quiet = "import logging; logging.getLogger('werkzeug').disabled = True"
+    serve = f"{quiet}; from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
+    server = spawn(sys.executable, "-c", serve)
     settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "a",
         "AWS_SECRET_ACCESS_KEY": "b",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -226,16 +228,21 @@ def bucket():
         for name, value in settings.items():
             patch.setenv(name, value)
         client = botocore.session.get_session().create_client("s3")
-        client.create_bucket(Bucket="group")
+        for _ in range(200):
+            with contextlib.suppress(BotoCoreError):
+                client.create_bucket(Bucket="group")
+                break
+            time.sleep(0.1)
         yield client
         client.close()
-    server.stop()
+    stop(server)
 
 
-def test_an_object_store_from_ingest_to_verify(bucket, folder, clean, capsys):
+def test_an_object_store_from_ingest_to_verify(bucket, folder, clean, capsys, monkeypatch):
     """No rename, no lock: the whole way on S3, from several processes, with a damaged object."""
     url = "s3://group/s.zarr"
-    na.ingest(folder, url, workers=2)
+    na.ingest(folder, url)
+    monkeypatch.setenv("FAULT_WORKERS", "2")
     drive(url)
     assert "done 5 []" in capsys.readouterr().out
     assert_same(url, clean)
@@ -251,6 +258,7 @@ def test_an_object_store_from_ingest_to_verify(bucket, folder, clean, capsys):
     with pytest.raises(DamagedError, match="mean/half/c/4/0/0 of s3://group"):
         na.open(url)["mean"]["half"].compute()
     forget(url, found.damage)
+    monkeypatch.delenv("FAULT_WORKERS")
     drive(url)
     assert "resumed 1 []" in capsys.readouterr().out
     assert_same(url, clean)
