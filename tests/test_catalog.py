@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import fsspec
 import numpy as np
 import pytest
 import xarray as xr
@@ -314,6 +315,22 @@ def test_a_record_leads_nowhere_else(place, catalog, address, said):
         catalog.open("a")
     with pytest.raises(InputError, match=said):
         catalog.verify("a")
+
+
+def test_a_store_elsewhere_is_opened_only_where_it_is_named(place, catalog):
+    memory = fsspec.filesystem("memory")
+    memory.put(str(place / "a.zarr"), "/far/a.zarr", recursive=True)
+    try:
+        assert catalog.add("memory://far/a.zarr", product="far").store == "memory://far/a.zarr"
+        with pytest.raises(InputError, match="asked only if you name it"):
+            catalog.open("far")
+        with pytest.raises(InputError, match="is not at"):
+            Catalog(place / "cat", stores="memory://fa").open("far")
+        named = Catalog(place / "cat", stores="memory://far")
+        assert named.open("far")["grains"].sizes["grain"] == 15
+        assert all(check.good for check in named.verify("far"))
+    finally:
+        memory.rm("/far", recursive=True)
 
 
 def test_an_unsafe_store_is_not_opened(place, catalog):
