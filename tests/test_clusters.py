@@ -20,6 +20,7 @@ from nanoarray.archive.lease import working_on
 from nanoarray.archive.verify import forget, verify
 from nanoarray.errors import BusyError, DamagedError
 
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 

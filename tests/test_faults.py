@@ -115,6 +115,7 @@ def test_an_image_that_hangs_is_given_up_and_reported(archive, clean):
     assert_equal_but(url, clean, ["im03"])
 
 
+@pytest.mark.slow
 def test_an_image_that_crashes_its_worker_is_set_apart(archive, clean, client):
     _, url = archive
     report = run(url, Executor(client=client), crash_on="im03")
@@ -125,6 +126,7 @@ def test_an_image_that_crashes_its_worker_is_set_apart(archive, clean, client):
     assert again.status == "unchanged"
 
 
+@pytest.mark.slow
 def test_an_image_that_takes_all_memory_is_set_apart(archive, clean, client):
     _, url = archive
     report = run(url, Executor(client=client), eat_on="im05")
@@ -132,6 +134,7 @@ def test_an_image_that_takes_all_memory_is_set_apart(archive, clean, client):
     assert_equal_but(url, clean, ["im05"])
 
 
+@pytest.mark.slow
 def test_a_crash_on_threads_is_set_apart_by_the_next_run(archive, clean):
     _, url = archive
     assert finish(start(url, crash_on="im03"))[0] == -signal.SIGSEGV
@@ -142,6 +145,7 @@ def test_a_crash_on_threads_is_set_apart_by_the_next_run(archive, clean):
     assert runs_on(url) == []
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_what_it_finished(archive, clean):
     _, url = archive
     process = start(url, slow_s=0.3)
@@ -161,6 +165,7 @@ def test_a_killed_driver_leaves_what_it_finished(archive, clean):
         np.testing.assert_array_equal(values(url)[name], expected)
 
 
+@pytest.mark.slow
 def test_two_drivers_at_once_one_wins(archive, clean):
     _, url = archive
     outcomes = sorted(finish(p) for p in [start(url, slow_s=0.3) for _ in range(2)])
