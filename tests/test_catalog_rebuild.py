@@ -192,6 +192,7 @@ def test_pipeline_written_from_a_store_is_the_pipeline(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_command_line(made, scattered, tmp_path, cli):
     folder = tmp_path / "cat"
     quick = ("--set", "tile_clusters.max_tiles=500")
@@ -230,6 +231,7 @@ def test_command_line(made, scattered, tmp_path, cli):
         assert (status, err.count("\n")) == (2, 1), wrong
 
 
+@pytest.mark.slow
 def test_the_shipped_product_is_made_again(tmp_path, cli, monkeypatch):
     """By the commands that its record names, and nothing else."""
     monkeypatch.chdir(tmp_path)

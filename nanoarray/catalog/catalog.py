@@ -114,10 +114,7 @@ class Catalog:
         InputError
             When there is none, or when its file cannot be used.
         """
-        files = self.files()
-        known = check_id(product) in files
-        if known and len(files) == 1:
-            return read_record(files[product])
+        check_id(product)
         records, problems = self.read()
         if product in records:
             return records[product]
@@ -314,7 +311,9 @@ class Products:
     @cached_property
     def records(self) -> dict[str, Record]:
         """The records by id."""
-        return {product: self.catalog.record(product) for product in self.hits}
+        records, _ = self.catalog.read()
+        # Of one whose file has gone or changed since, the catalog says what is wrong.
+        return {p: records[p] if p in records else self.catalog.record(p) for p in self.hits}
 
     def frame(self) -> pd.DataFrame:
         """A row per product: id, title, pipeline, images that match, images, counts, store."""
@@ -367,9 +366,10 @@ class Products:
 
         if not self.hits:
             raise InputError("no product was found: there is nothing to open")
+        where = (self.catalog.path, self.catalog.stores)
+        places = {product: find_store(r, *where) for product, r in self.records.items()}
         if group is None:
-            return {product: self.catalog.open(product) for product in self.hits}
-        places = {product: self.catalog.store(product) for product in self.hits}
+            return {product: store.open_tree(url) for product, url in places.items()}
         rows = named_tables(places, group)
         if self.expression is None or all_images:
             return rows
