@@ -324,6 +324,12 @@ def report(
     store_url: Annotated[str, typer.Argument(metavar="STORE", help="The store.")],
     out: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
     images: Annotated[int, typer.Option("--images", min=0, help="Images to show.")] = 12,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            "--training", help="Folder of `nanoarray train shapes`: show how it was trained."
+        ),
+    ] = None,
 ) -> None:
     """Write a self-contained HTML report of a store.
 
@@ -332,7 +338,7 @@ def report(
     from nanoarray.report.page import write_report
 
     target = out or Path(store_url.rstrip("/").split("/")[-1]).with_suffix(".html")
-    path = write_report(store_url, target, image_count=images)
+    path = write_report(store_url, target, image_count=images, training=training)
     _say(f"report in {path} ({file_size(path.stat().st_size)})")
 
 

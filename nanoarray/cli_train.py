@@ -39,6 +39,7 @@ def train_shapes(
     with _bar() as step:
         run(out, seed=seed, images=images, epochs=epochs, device=device, progress=step)
     typer.echo(f"weights in {out / 'shapes.safetensors'}, use: --set shapes.weights=PATH")
+    typer.echo(f"learning curve and errors: nanoarray report STORE --training {out}")
 
 
 @train.command("segmentation")

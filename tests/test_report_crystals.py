@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from report_material import HOSTILE, Page, text, write_group
 
 from nanoarray.archive import store
 from nanoarray.errors import InputError
+from nanoarray.nanocrystal.weights import SHAPE_TRAINING
 from nanoarray.report.contents import read_contents
 from nanoarray.report.nanocrystals import crops
 from nanoarray.report.nanocrystals.tables import feature_table, object_table
-from nanoarray.report.page import write_report
+from nanoarray.report.page import render, write_report
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +244,19 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
     assert found.open == []
     assert all(not name.startswith("on") for _, attrs in found.tags for name in attrs)
     assert "<script>alert('x')</script>" in found.text
+
+
+def test_a_folder_of_a_training_and_that_of_the_package(archive: str, tmp_path: Path) -> None:
+    (tmp_path / "learning_curve.json").write_text(SHAPE_TRAINING.read_text())
+    given = Page(write_report(archive, tmp_path / "r.html", image_count=0, training=tmp_path))
+    for words in ("Q-Q plot of d", "error against parameter"):
+        assert words in given.text, words
+    # The store does not say that its shapes were found with the weights of the package.
+    assert "Q-Q plot" not in Page(write_report(archive, tmp_path / "p.html", image_count=0)).text
+    contents = read_contents(archive)
+    shapes = {**contents.records["shapes"], "basis": {"parameters": {"weights": None}}}
+    told = replace(contents, records={**contents.records, "shapes": shapes})
+    assert "Q-Q plot" in render(told, image_count=0)
 
 
 def test_a_broken_training_file_is_refused(archive: str, tmp_path: Path) -> None:

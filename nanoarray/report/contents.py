@@ -26,7 +26,7 @@ DEFAULT_TAGS = ("temperature", "pressure")
 #: Groups along ``image`` in the order in which images can be lost.
 IMAGE_STAGES = ("prepared", "tiles", "tile_clusters", "grain_maps", "crystal_maps")
 #: Tables of labelled regions: an image that could not be measured has its rows in them, unknown.
-REGION_TABLES = ("grains", "crystals")
+REGION_TABLES = ("grains", "crystals", "shapes")
 #: Groups of each system in the order in which they are made.
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "superlattice": tuple(stage.name for stage in SUPERLATTICE_STAGES),
@@ -103,8 +103,8 @@ class Contents:
     def crystal_images(self) -> pd.DataFrame:
         """The images as the statistics of crystals see them: with ``usable``."""
         lost = self._lost("nanocrystals")
-        # Without a pixel size there are no sizes, but shapes.
-        lost -= set(self.left_out.loc[self.left_out["step"] == MEASURING, "image"])
+        # Without a pixel size there are no sizes, but shapes; and the other way round.
+        lost -= set(self.left_out.loc[self.left_out["step"].isin((MEASURING, "shapes")), "image"])
         return self.images.assign(usable=~self.images["image"].isin(lost))
 
     def _lost(self, system: str) -> set[str]:

@@ -13,13 +13,18 @@ from nanoarray.archive.tables import table, write_table
 from nanoarray.report.contents import Contents
 from nanoarray.report.style import data_uri
 
-#: A page that carries more is slow to open; `nanoarray table` has no such limit.
-MAX_BYTES = 5_000_000
+#: A page that carries larger tables is slow to open; `nanoarray table` has no such limit.
+MAX_BYTES = 2_000_000
+#: Bytes that a cell of a table takes at least, to know without writing it that it is too large.
+_CELL_BYTES = 2
 
 
 @dataclass(frozen=True)
 class Download:
-    """A link: ``href`` holds the file itself, "" where it is too large; ``command`` makes it."""
+    """A link: ``href`` holds the file itself, "" where it is too large; ``command`` makes it.
+
+    ``size`` [bytes] is 0 where the file was not even written.
+    """
 
     name: str
     title: str
@@ -54,12 +59,15 @@ def downloads(contents: Contents) -> list[Download]:
 
 
 def _download(url: str, group: str, title: str) -> Download:
-    ds = table(url, group)
+    ds = _flat(table(url, group))
+    command = f"nanoarray table {url} {group} --out {group}.csv"
+    rows = next(iter(ds.sizes.values()))
+    if rows * len(ds.variables) * _CELL_BYTES > MAX_BYTES:
+        return Download(f"{group}.csv", title, rows, 0, "", command)
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{group}.csv"
-        rows = write_table(_flat(ds), path)
+        write_table(ds, path)
         content = path.read_bytes()
-    command = f"nanoarray table {url} {group} --out {group}.csv"
     return _link(f"{group}.csv", title, rows, content, command)
 
 

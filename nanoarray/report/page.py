@@ -19,6 +19,8 @@ from nanoarray.archive.engine import is_current
 from nanoarray.archive.provenance import now
 from nanoarray.archive.store import as_url
 from nanoarray.errors import InputError
+from nanoarray.nanocrystal.shape.train import CURVE_NAME
+from nanoarray.nanocrystal.weights import SHAPE_TRAINING
 from nanoarray.pipeline import STAGES
 from nanoarray.report import text_tables
 from nanoarray.report.cards import image_cards, open_groups
@@ -61,8 +63,9 @@ def write_report(
         Number of images to show, spread over the conditions. The statistics are of all that could
         be measured.
     training
-        File that `nanoarray train shapes` wrote (``learning_curve.json``), to show how the shape
-        network was trained.
+        Folder of `nanoarray train shapes`, or its file ``learning_curve.json``, to show how the
+        shape network was trained. By default that of the weights of the package, where the shapes
+        of the store were found with them.
 
     Returns
     -------
@@ -94,8 +97,11 @@ def write_report(
 
 
 def _read_training(place: str | os.PathLike[str]) -> dict[str, Any]:
+    path = Path(place)
+    if path.is_dir():
+        path /= CURVE_NAME
     try:
-        content = json.loads(Path(place).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"the file of the training {place} cannot be read: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("epochs"), list):
@@ -123,6 +129,9 @@ def render(
     warned, unwarned = _warned_images(contents)
     crystals = None
     if contents.crystals is not None:
+        shapes = contents.records.get("shapes", {}).get("basis", {}).get("parameters", {})
+        if training is None and "weights" in shapes and shapes["weights"] is None:
+            training = _read_training(SHAPE_TRAINING)
         crystals = crystal_sections(contents.crystals, contents.crystal_images, training=training)
     script = _script() if crystals is not None and crystals.space is not None else ""
     return environment.get_template("report.html.j2").render(

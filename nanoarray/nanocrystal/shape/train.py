@@ -18,7 +18,7 @@ from nanoarray.nanocrystal.shape.distribution import (
     as_plain,
     draw_shapes,
 )
-from nanoarray.nanocrystal.shape.formula import ShapeParameters
+from nanoarray.nanocrystal.shape.formula import ShapeParameters, canonical
 from nanoarray.nanocrystal.shape.polar import ANGLES, RADII, polar_masks
 from nanoarray.nanocrystal.shape.refine import jaccard
 from nanoarray.nanocrystal.shape.simulate import simulate_crops
@@ -36,6 +36,8 @@ CHECKPOINT_NAME = "checkpoint.safetensors"
 #: Called with what is being done, how much is done and how much there is.
 Progress = Callable[[str, int, int], None]
 _CHUNK = 2048
+#: Images of the test share that the figures show.
+_DIAGNOSED = 2000
 
 
 def split_rows(images: int) -> tuple[slice, slice, slice]:
@@ -117,7 +119,8 @@ def train_shapes(
     -------
     dict
         ``settings``, ``epochs`` (a list with the losses of training and validation of each) and,
-        when finished, ``test`` (losses of the test share).
+        when finished, ``test`` (losses of the test share) and ``diagnostics`` (see
+        `held_out_diagnostics`).
 
     Raises
     ------
@@ -148,8 +151,63 @@ def train_shapes(
     result = _run_epochs(trainer, folder, settings, history, data, last, report)
     if len(history) == epochs:
         save_network(trainer.net, folder / WEIGHTS_NAME, training=settings)
+        result["diagnostics"] = held_out_diagnostics(
+            folder / WEIGHTS_NAME,
+            images=images,
+            seed=seed,
+            distribution=distribution,
+            conditions=conditions,
+        )
+        _write_json(folder / CURVE_NAME, result)
     report("training", len(history), epochs)
     return result
+
+
+def held_out_diagnostics(
+    weights: str | Path,
+    *,
+    images: int,
+    seed: int,
+    distribution: ShapeDistribution | None = None,
+    conditions: CropConditions | None = None,
+) -> dict[str, Any]:
+    """True and predicted parameters of images of the test share, for the figures of a report.
+
+    Parameters
+    ----------
+    weights
+        A file of weights.
+    images, seed, distribution, conditions
+        Of the training set, as in `train_shapes`.
+
+    Returns
+    -------
+    dict
+        ``true`` and ``predicted``, each with lists of ``p``, ``axis_ratio``, ``d`` of at most 2,000
+        shapes, and ``jaccard`` of each mask and its predicted shape. As JSON holds it: rounded,
+        None where nothing was predicted.
+    """
+    from nanoarray.nanocrystal.shape.predict import predict_shapes
+
+    first = split_rows(images)[2].start
+    rows = slice(first, min(images, first + _DIAGNOSED))
+    drawn, masks = training_masks(
+        images, seed=seed, rows=rows, distribution=distribution, conditions=conditions
+    )
+    shapes = canonical(*drawn)
+    found = predict_shapes(masks, weights=weights)
+    known = found["d"] > 0
+
+    def plain(values: NDArray[Any]) -> list[float | None]:
+        rounded = [float(f"{value:.4g}") for value in values]
+        return [v if k else None for v, k in zip(rounded, known, strict=True)]
+
+    names = ("p", "axis_ratio", "d")
+    return {
+        "true": {name: plain(getattr(shapes, name)) for name in names},
+        "predicted": {name: plain(found[name]) for name in names},
+        "jaccard": plain(found["jaccard"]),
+    }
 
 
 def _run_epochs(

@@ -6,3 +6,5 @@ from pathlib import Path
 SEGMENT_WEIGHTS = Path(__file__).with_name("segment.safetensors")
 #: Network that places crops in shape space.
 SHAPE_WEIGHTS = Path(__file__).with_name("shapes.safetensors")
+#: How it was trained and what it makes of held-out shapes: the file that its training writes.
+SHAPE_TRAINING = Path(__file__).with_name("shapes_training.json")
