@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import zarr
 from fault_stage import FAULTY, Trouble, write_images
+from typer.testing import CliRunner
 
 import nanoarray as na
 from nanoarray.archive import blocks, running, store
@@ -22,7 +24,9 @@ from nanoarray.archive import lease as leases
 from nanoarray.archive.engine import run_stage
 from nanoarray.archive.executor import Executor, local_client
 from nanoarray.archive.lease import runs_on, working_on
+from nanoarray.archive.progress import progress_bars
 from nanoarray.archive.verify import forget, verify
+from nanoarray.cli import app
 from nanoarray.errors import BusyError, DamagedError, InputError
 
 HERE = Path(__file__).parent
@@ -410,3 +414,32 @@ def test_a_store_without_checksums_is_read_and_resumed(archive, clean):
     assert run(url).blocks_computed == 1
     for name, expected in values(clean).items():
         np.testing.assert_array_equal(values(url)[name], expected)
+
+
+def test_verify_on_the_command_line(archive):
+    """Named with exit status 1, forgotten with 0, and whole again after the same command."""
+    folder, url = archive
+    runner = CliRunner()
+    assert runner.invoke(app, ["verify", url]).exit_code == 0
+    flip(Path(url, "images/intensity/c/4/0/0"), 50)
+    found = runner.invoke(app, ["verify", url, "--json"])
+    assert isinstance(found.exception, DamagedError)
+    assert json.loads(found.stdout)["damage"][0]["where"] == "images/intensity/c/4/0/0"
+    with working_on(url, "another run"):
+        busy = runner.invoke(app, ["verify", url])
+        assert isinstance(busy.exception, BusyError)
+        assert "working on it: `another run`" in runner.invoke(app, ["status", url]).stdout
+    assert runner.invoke(app, ["verify", url, "--forget"]).exit_code == 0
+    assert runner.invoke(app, ["ingest", str(folder), url, "--progress-json"]).exit_code == 0
+    assert runner.invoke(app, ["verify", url]).exit_code == 0
+
+
+def test_progress_for_machines(archive, capsys):
+    _, url = archive
+    with progress_bars(quiet=True, as_json=True) as progress:
+        run_stage(url, FAULTY, Trouble(), executor=THREADS, progress=progress)
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert events[0]["remaining_s"] is None
+    assert (events[-1]["stage"], events[-1]["done"], events[-1]["total"]) == ("mean", 7, 7)
+    assert events[-1]["remaining_s"] == 0
+    assert events[-1]["per_second"] > 0

@@ -108,6 +108,14 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]  # zarr is not fo
         await self._store.delete(key)
         self.written.pop(key, None)
 
+    async def getsize(self, key: str) -> int:
+        """As zarr's; without reading."""
+        return int(await self._store.getsize(key))
+
+    async def getsize_prefix(self, prefix: str) -> int:
+        """As zarr's; without reading."""
+        return int(await self._store.getsize_prefix(prefix))
+
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """As zarr's, without the folder where runs say that they work."""
         async for name in self._store.list_dir(prefix):
