@@ -85,7 +85,7 @@ def rows_of_images(
         columns: dict[str, Any] = {}
         for name, variable in template.data_vars.items():
             shape = (int(counts[i]), *variable.shape[1:])
-            part = found[name]
+            part = found[str(name)]
             part = da.from_delayed(part, shape, variable.dtype) if lazy else part
             columns[str(name)] = (variable.dims, part, variable.attrs)
         parts.append(xr.Dataset(columns))
