@@ -2,8 +2,8 @@
 
 Every trial takes a fresh copy of one small ingested archive, breaks something at a random moment
 while a stage runs in processes of its own, then gives the same command again until it ends by
-itself, and compares the store with that of an undisturbed run, value by value. A trial is also
-wrong when it took up blocks that were finished and marked before the fault.
+itself, and compares the store with that of an undisturbed run, value by value. That only missing
+blocks are done again is checked by the tests.
 
     python -m benchmarks.faults [--trials N] [--quick] [--only NAME ...]
 """
