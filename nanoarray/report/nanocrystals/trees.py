@@ -72,7 +72,8 @@ def plot_dendrogram(
         segments, shades = _segments(links, counts, x, y, ends)
         ax.add_collection(LineCollection(segments, colors=shades, linewidths=1.1))
         ax.set_xlim(-0.7, branches - 0.3)
-        ax.set_ylim(0.97 * min(y[n] for n in y if n not in ends), 1.03 * links[-1, 2])
+        top = 1.03 * links[-1, 2] or 1.0  # 0: all crystals are equal
+        ax.set_ylim(0.97 * min(y[n] for n in y if n not in ends), top)
         ax.set_ylabel("distance of merged branches")
         ax.tick_params(bottom=False)
         _draw_strip(strip, counts, x, ends, count)
