@@ -83,7 +83,7 @@ def test_wheel_holds_the_package_and_nothing_else(names):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nanoarray").rglob("*.py")}
     assert {n for n in names if n.endswith(".py")} == modules
     kinds = {Path(n).suffix for n in names if n.startswith("nanoarray/")}
-    assert kinds == {".py", ".toml", ".typed", ".j2", ".js", ".safetensors", ".md"}
+    assert kinds == {".py", ".toml", ".typed", ".j2", ".js", ".json", ".safetensors", ".md"}
     weights = (ROOT / "nanoarray" / "nanocrystal" / "weights").glob("*.safetensors")
     assert {f"nanoarray/nanocrystal/weights/{p.name}" for p in weights} <= set(names)
 
@@ -109,9 +109,10 @@ def test_wheel_describes_itself(wheel):
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert "nanoarray = nanoarray.cli:main" in entry_points
     extras = metadata.get_all("Provides-Extra")
-    assert set(extras) == {"dtw"}
+    assert set(extras) == {"cluster", "dtw", "intake", "microscopes", "ocr", "s3"}
     required = [r.split(";")[0] for r in metadata.get_all("Requires-Dist") if "extra ==" not in r]
-    assert not [r for r in required if r.startswith("tslearn")]
+    optional = ("tslearn", "ncempy", "rapidocr", "s3fs", "intake", "dask-jobqueue")
+    assert not [r for r in required if r.startswith(optional)]
 
 
 def test_sdist_is_complete(built):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nanoarray.errors import InputError
-from nanoarray.images.formats import known_suffixes
+from nanoarray.images.formats import known_formats, known_suffixes
 
 
 def is_micrograph_path(path: str | os.PathLike[str]) -> bool:
@@ -55,7 +55,7 @@ def find_real(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
         As for `find_micrographs`.
     """
     place = os.fspath(source)
-    if os.path.isfile(place):
+    if os.path.isfile(place) or _is_folder_micrograph(place):
         return [(os.path.realpath(place), Path(place))]
     if os.path.isdir(place):
         files = sorted(_walk(place), key=lambda entry: entry[1])
@@ -101,17 +101,31 @@ def _walk(folder: str) -> Iterator[tuple[str, Path]]:
             continue
         for entry in entries:
             name = entry.name.lower()
-            if entry.is_dir() and not (folder_suffixes and name.endswith(folder_suffixes)):
-                waiting.append(entry.path)
-            elif name.endswith((*suffixes, *folder_suffixes)):
+            if _is_folder(entry):
+                if not name.endswith(folder_suffixes):
+                    waiting.append(entry.path)
+                    continue
+                # A Zarr folder is one image or none: its insides are not searched.
+                wanted = _is_folder_micrograph(entry.path)
+            else:
+                wanted = name.endswith(suffixes)
+            if wanted:
                 linked = entry.is_symlink()
                 at = os.path.realpath(entry.path) if linked else os.path.join(real, entry.name)
                 yield at, Path(entry.path)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link onto itself
+        return False
+
+
 def _is_folder_micrograph(path: str) -> bool:
-    suffixes = known_suffixes(folders=True)
-    return bool(suffixes) and path.lower().endswith(suffixes)
+    """Whether a folder is an image itself, as OME-Zarr is; a store of nanoarray is none."""
+    named = path.lower().rstrip("/").endswith(known_suffixes(folders=True))
+    return named and any(f.is_folder and f.recognizes(b"", path) for f in known_formats())
 
 
 def _suffix_text() -> str:
