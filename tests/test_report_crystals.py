@@ -249,7 +249,7 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
 def test_a_folder_of_a_training_and_that_of_the_package(archive: str, tmp_path: Path) -> None:
     (tmp_path / "learning_curve.json").write_text(SHAPE_TRAINING.read_text())
     given = Page(write_report(archive, tmp_path / "r.html", image_count=0, training=tmp_path))
-    for words in ("Q-Q plot of d", "error against parameter"):
+    for words in ("learning curve", "Q-Q plot of d", "error against parameter"):
         assert words in given.text, words
     # The store does not say that its shapes were found with the weights of the package.
     assert "Q-Q plot" not in Page(write_report(archive, tmp_path / "p.html", image_count=0)).text

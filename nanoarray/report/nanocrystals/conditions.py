@@ -150,7 +150,7 @@ def _note(part: Population, row: pd.Series | None) -> str:
     text = f"{size.size} crystals, {int(part.scaled.sum())} images: {mean:.3g} ± {std:.2g} nm"
     text += f", σ/d {100 * std / mean:.0f} %" if math.isfinite(std) else ""
     cut = part.count("edge")
-    return text + (f"; {cut} cut by the edge left out" if cut else "")
+    return text + (f"; without {cut} at the edge" if cut else "")
 
 
 def _matching(statistics: pd.DataFrame | None, tags: dict[str, object]) -> pd.Series | None:

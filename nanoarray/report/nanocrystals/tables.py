@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from nanoarray.report.nanocrystals.contents import CrystalContents, numbers_of, 
 from nanoarray.report.nanocrystals.groups import feature_label, mean_and_std
 from nanoarray.report.style import condition_title
 from nanoarray.report.text_tables import TextTable, by_condition, interval, number, p_value
+from nanoarray.schema_crystal_statistics import CRYSTAL_STATISTICS, units_and_meanings
 
 #: Rows of a table that the page shows; the downloads have all of them.
 MAX_ROWS = 60
@@ -23,6 +24,7 @@ _CAPTIONS = {
     "pair": "Every two conditions compared: permutation of whole samples or images",
     "distance": "Distances between conditions",
     "trend": "Does the size follow a tag?",
+    "rejection": "What was rejected, and why",
     "batch": "Batch-to-batch reproducibility",
     "precision": "Crystals measured against the number that a precision asks for "
     "(in the manner of ISO 13322-1; no compliance is claimed)",
@@ -186,7 +188,9 @@ def further_tables(crystals: CrystalContents) -> list[TextTable]:
             continue
         caption = _CAPTIONS.get(dim, dim.replace("_", " ").capitalize())
         table = _compared(frame, dim, crystals.by, caption)
-        found.append(_limited(table or plain_table(_named(frame, crystals.by), caption)))
+        units = units_and_meanings(dim) if dim in CRYSTAL_STATISTICS else {}
+        plain = plain_table(_named(frame, crystals.by), caption, units)
+        found.append(_limited(table or plain))
     return found
 
 
@@ -233,7 +237,8 @@ def _compared(frame: pd.DataFrame, dim: str, by: Sequence[str], caption: str) ->
             cells += [number(row.get("distance")), number(row.get("exchanged_high"))]
         cells[2] += f" {unit}" if unit not in ("1", "") and cells[2] != "–" else ""
         cells += [p_value(float(row["p_value"])), p_value(float(row.get("p_value_holm", math.nan)))]
-        cells.append(f"{row['unit_count_b']} and {row['unit_count_a']} {row['resample_unit']}s")
+        counts = f"{row['unit_count_b']:.0f} and {row['unit_count_a']:.0f}"
+        cells.append(f"{counts} {row['resample_unit']}s")
         cells.append(str(row["notes"]) or "–")
         rows.append(tuple(cells))
     values = ("difference", "ratio") if "difference" in frame else ("distance", "by exchange below")
@@ -241,7 +246,9 @@ def _compared(frame: pd.DataFrame, dim: str, by: Sequence[str], caption: str) ->
     return TextTable(caption, head, tuple(rows))
 
 
-def plain_table(frame: pd.DataFrame, caption: str) -> TextTable:
+def plain_table(
+    frame: pd.DataFrame, caption: str, units: Mapping[str, tuple[str, str]] | None = None
+) -> TextTable:
     """Every column of a small table; those with ends become a value with its interval."""
     names = [
         str(n)
@@ -254,7 +261,13 @@ def plain_table(frame: pd.DataFrame, caption: str) -> TextTable:
     for k in range(len(frame)):
         row = frame.iloc[k]
         rows.append(tuple(_cell(row, name) for name in names))
-    return TextTable(caption, tuple(n.replace("_", " ") for n in names), tuple(rows))
+    return TextTable(caption, tuple(_head(n, units or {}) for n in names), tuple(rows))
+
+
+def _head(name: str, units: Mapping[str, tuple[str, str]]) -> str:
+    """A column's name with its unit."""
+    unit = units.get(name, ("1", ""))[0]
+    return name.replace("_", " ") + (f" / {unit}" if unit not in ("1", "") else "")
 
 
 def _cell(row: pd.Series, name: str) -> str:
