@@ -146,7 +146,8 @@ def plan_nanocrystal_archive(
             + ", ".join(f"{s.method} {s.temperature_degC:g} degC" for s in syntheses)
         )
     for synthesis in syntheses:
-        if len(synthesis.shares) != len(GROUPS) or not _is_composition(synthesis.shares):
+        shares = synthesis.shares
+        if len(shares) != len(GROUPS) or min(shares) < 0 or sum(shares) <= 0:
             raise InputError(
                 f"synthesis {synthesis.method!r} has the shares {synthesis.shares}: one number of "
                 f"at least 0 is needed for each of {', '.join(GROUPS)}, not all of them 0"
@@ -174,10 +175,6 @@ def plan_nanocrystal_archive(
             )
         )
     return plan
-
-
-def _is_composition(shares: tuple[float, ...]) -> bool:
-    return min(shares) >= 0 and sum(shares) > 0
 
 
 def _batch_populations(
