@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from nanoarray import schema
 from nanoarray.archive import store
+from nanoarray.archive.image_writer import ImageWriter, parts_of
 from nanoarray.archive.layout import GroupPlan
 from nanoarray.archive.marks import chunks_checksum
 from nanoarray.archive.rows import FAILED, failure
@@ -88,24 +89,35 @@ def do_block(task: BlockTask) -> BlockResult:
     url, stage = task.url, task.stage
     inputs, own = _groups(task)
     stuck = False
+    written: dict[str, int] = {}
     if stage.axis == "image":
-        values, stuck = _compute_images(task, inputs, own)
+        writer = ImageWriter(
+            url, stage.name, own, task.rows, functools.partial(_check_record, task)
+        )
+        values, stuck = _compute_images(task, inputs, own, writer)
+        written = writer.written
     else:
         values = dict(
             within(task.time_limit_s, stage.compute, inputs, task.parameters, own, task.rows)
         )
-    record = store.provenance(url, stage.name)
-    if (record.get("digest"), record.get("plan_digest")) != task.record_key:
-        raise BusyError(f"another run makes {stage.name!r} of {url} differently at the same time")
-    written = store.write_rows(url, stage.name, task.rows, values)
+    _check_record(task)
+    written |= store.write_rows(url, stage.name, task.rows, values)
     worker = _worker_address() if stuck else ""
     return BlockResult(_count_failed(values), chunks_checksum(written), stuck, worker)
+
+
+def _check_record(task: BlockTask) -> None:
+    record = store.provenance(task.url, task.stage.name)
+    if (record.get("digest"), record.get("plan_digest")) != task.record_key:
+        raise BusyError(
+            f"another run makes {task.stage.name!r} of {task.url} differently at the same time"
+        )
 
 
 def try_image(task: BlockTask, i: int) -> None:
     """Compute image ``i`` and forget it: to see whether the process outlives it."""
     inputs, own = _groups(task)
-    within(task.time_limit_s, _compute_image, task, inputs, own, i)
+    within(task.time_limit_s, _compute_and_forget, task, inputs, own, i)
 
 
 def within(limit_s: float | None, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -154,47 +166,42 @@ def _groups(task: BlockTask) -> tuple[dict[str, xr.Dataset], xr.Dataset]:
 
 
 def _compute_images(
-    task: BlockTask, inputs: Inputs, own: xr.Dataset
+    task: BlockTask, inputs: Inputs, own: xr.Dataset, writer: ImageWriter
 ) -> tuple[dict[str, np.ndarray], bool]:
     """Compute the images of a block one by one; one that fails keeps a reason, not a result.
 
-    The second result is True where an image was given up and its thread still runs.
+    What has a value for each image is given back; what has more is written by the writer. The
+    second result is True where an image was given up and its thread still runs.
     """
-    rows, group = task.rows, task.stage.name
-    count, stuck = rows.stop - rows.start, False
-    values: dict[str, np.ndarray] = {}
-    for name, variable in own.data_vars.items():
-        if variable.dims[:1] == ("image",) and name != "problem":
-            shape = (count, *variable.shape[1:])
-            entry = schema.known(group, str(name))
-            fill = entry.fill_value if entry else schema.fill_of(str(variable.dtype))
-            values[str(name)] = np.full(shape, fill, variable.dtype)
-    reasons = np.full(count, "", dtype=object)
+    rows = task.rows
+    stuck = False
+    reasons = np.full(rows.stop - rows.start, "", dtype=object)
     for k, i in enumerate(range(rows.start, rows.stop)):
         reasons[k] = task.skip.get(i) or _left_out_before(inputs, i)
-        if reasons[k]:
-            continue
         try:
-            result = within(task.time_limit_s, _compute_image, task, inputs, own, i)
+            if not reasons[k]:
+                within(task.time_limit_s, _compute_image, task, inputs, own, i, writer)
         except LeftOut as reason:
             reasons[k] = f"left out: {reason}"
-            continue
-        except (OSError, MemoryError, DamagedError):
+        except (OSError, MemoryError, DamagedError, BusyError):
             raise  # the place or the machine failed, not the image: the block is to be done again
         except Exception as error:  # noqa: BLE001 -- one bad image must not lose the batch
             reasons[k] = failure(error)
             stuck |= isinstance(error, TimeLimitError)
-            continue
-        for name, data in result.items():
-            inner: tuple[Any, ...] = tuple(slice(0, n) for n in np.shape(data))
-            values[name][(k, *inner)] = data
-    return {**values, "problem": reasons}, stuck
+        if reasons[k]:
+            writer.leave(i)
+    return {**writer.columns, "problem": reasons}, stuck
 
 
 def _compute_image(
-    task: BlockTask, inputs: Inputs, own: xr.Dataset, i: int
-) -> Mapping[str, np.ndarray]:
-    return task.stage.compute(inputs, task.parameters, own, i)
+    task: BlockTask, inputs: Inputs, own: xr.Dataset, i: int, writer: ImageWriter
+) -> None:
+    writer.put(i, task.stage.compute(inputs, task.parameters, own, i))
+
+
+def _compute_and_forget(task: BlockTask, inputs: Inputs, own: xr.Dataset, i: int) -> None:
+    for _ in parts_of(task.stage.compute(inputs, task.parameters, own, i)):
+        pass
 
 
 def _left_out_before(inputs: Inputs, i: int) -> str:

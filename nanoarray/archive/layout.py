@@ -12,6 +12,9 @@ from nanoarray import schema
 
 #: Least length of the chunks of a column along `image`.
 _COLUMN = 8192
+#: Maps with more tiles along a side than the first are cut into chunks of the second: the profiles
+#: of a mosaic are as large as its pixels.
+_LARGE_GRID, _TILES = 640, 256
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def _chunk(dim: str, size: int) -> int:
     Pixels are chunked by their own measure, not by the largest image: a mosaic must not make every
     small image cost as much, nor a first small image leave thousands of chunks to a large one.
     """
+    if dim in ("tile_y", "tile_x"):
+        return size if size <= _LARGE_GRID else _TILES
     return min(max(size, 1024), 2048) if dim in ("y", "x") else size
 
 
