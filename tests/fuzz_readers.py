@@ -2,10 +2,11 @@
 
     python tests/fuzz_readers.py --cases 10000 --seed 0
 
-A case is a valid small file of some format with one kind of damage, made from its number alone.
+A case is a valid small file of some format with one kind of damage, or an OME-Zarr folder with any
+(`fuzz_folders`), made from its number alone.
 Every reader must give an image or an `ImageError` with a reason: no other exception, no crash, not
 more than `SECONDS` of time, and no more memory than `MEMORY_BYTES` beyond the idle process, which
-the operating system enforces.
+the operating system enforces; a reader that is stopped by it is a finding too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import io
 import multiprocessing
 import os
 import resource
+import shutil
 import struct
 import sys
 import tempfile
@@ -29,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from fuzz_folders import Folder, folder_case, folders, write_folder
 
 SECONDS = 20.0
 MEMORY_BYTES = 2**30
@@ -215,12 +218,14 @@ def _doubled(content: bytearray, rng: np.random.Generator) -> bytearray:
 DAMAGE = (_truncated, _flipped, _flipped_head, _extreme, _filled, _removed, _doubled)
 
 
-def case(number: int, *, seed: int = 0) -> tuple[str, bytes]:
-    """File name, which tells the damage, and content of a case."""
+def case(number: int, *, seed: int = 0) -> tuple[str, bytes | Folder]:
+    """Name, which tells the damage, and content of a case."""
     rng = np.random.default_rng((seed, number))
     if number % 12 == 0:
         name, make = _HOSTILE[number // 12 % len(_HOSTILE)]
         return name, make(rng)
+    if number % 6 == 1:
+        return folder_case(rng, DAMAGE)
     files = corpus()
     name = list(files)[int(rng.integers(len(files)))]
     content = bytearray(files[name])
@@ -230,6 +235,14 @@ def case(number: int, *, seed: int = 0) -> tuple[str, bytes]:
             content = DAMAGE[k](content, rng)
     kinds = "".join(DAMAGE[k].__name__ for k in damages)
     return f"{kinds[1:]}_{name}", bytes(content)
+
+
+def write_case(path: Path, content: bytes | Folder) -> None:
+    """Put a case where it can be read."""
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        write_folder(path, content)
 
 
 # --- the run ----------------------------------------------------------------------------------
@@ -248,7 +261,7 @@ def read_everything(path: Path) -> str:
         try:
             frames = frames_of(open_source(path))
         except ImageError as error:
-            return "refused" if str(error) else "no reason"
+            return _refusal(error)
         if not frames:
             return "no reason"
         for frame in frames[:3]:
@@ -256,8 +269,14 @@ def read_everything(path: Path) -> str:
                 read_frame(frame)
                 kinds.add("image")
             except ImageError as error:
-                kinds.add("refused" if str(error) else "no reason")
-    return "no reason" if "no reason" in kinds else min(kinds)
+                kinds.add(_refusal(error))
+    return next((k for k in kinds if k not in ("image", "refused")), min(kinds))
+
+
+def _refusal(error: Exception) -> str:
+    """How a reader refused: one that ran into the limit of memory would have filled another."""
+    text = str(error)
+    return "no memory" if "memory" in text else "refused" if text else "no reason"
 
 
 def _work(pipe: Connection, numbers: range, seed: int, folder: str) -> None:
@@ -269,12 +288,13 @@ def _work(pipe: Connection, numbers: range, seed: int, folder: str) -> None:
         path = Path(folder, content_name)
         path.write_bytes(corpus()[content_name])
         read_everything(path)  # so that what is imported does not count
+    folders()
     idle = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (idle + MEMORY_BYTES,) * 2)
     for number in numbers:
         name, content = case(number, seed=seed)
         path = Path(folder, f"case_{name}")
-        path.write_bytes(content)
+        write_case(path, content)
         pipe.send(("begin", number, name))
         start = time.monotonic()
         try:
@@ -282,7 +302,7 @@ def _work(pipe: Connection, numbers: range, seed: int, folder: str) -> None:
         except Exception as error:  # the finding itself
             outcome = f"{type(error).__name__}: {error}"
         pipe.send(("end", number, name, outcome, time.monotonic() - start))
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     pipe.send(("done",))
 
 

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+from fuzz_folders import folders, write_folder
 from fuzz_readers import case, corpus, read_everything, run
 
 from nanoarray.errors import ImageError, InputError
@@ -33,6 +34,12 @@ def test_the_corpus_is_valid(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(corpus()[name])
     assert read_everything(path) == "image"
+
+
+@pytest.mark.parametrize("name", ["v2.zarr", "gzip.zarr", "v3.zarr", "shards.zarr", "stack.zarr"])
+def test_the_folders_are_valid(tmp_path, name):
+    write_folder(tmp_path / name, folders()[name])
+    assert read_everything(tmp_path / name) == "image"
 
 
 def test_what_a_reader_lets_through_is_a_finding(tmp_path, monkeypatch):

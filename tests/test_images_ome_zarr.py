@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -99,18 +100,40 @@ def hostile(kind, path) -> None:
         shutil.rmtree(path / "s0")
     elif kind == "empty":
         (path / ".zattrs").write_text('{"multiscales": []}')
+    elif kind == "two formats":
+        (path / "s0/zarr.json").write_text('{"zarr_format": 3, "node_type": "array"}')
+    elif kind == "pipe":
+        (path / "s0/0/0").unlink()
+        os.mkfifo(path / "s0/0/0")
+    elif kind == "nothing stored":
+        shutil.rmtree(path / "s0/0")
+        change(path, "s0/.zarray", shape=[20_000, 20_000], chunks=[2000, 2000])
     elif kind == "no json":
         (path / ".zattrs").write_text('{"multiscales": [')
 
 
 @pytest.mark.parametrize(
-    "kind", ["pickle", "huge", "chunks", "outside", "link", "gone", "empty", "no json"]
+    "kind",
+    [
+        *("pickle", "huge", "chunks", "outside", "link", "gone", "empty", "no json"),
+        *("two formats", "pipe", "nothing stored"),
+    ],
 )
 def test_what_strangers_may_write_has_a_reason(tmp_path, kind):
     path = tmp_path / "a.zarr"
     hostile(kind, path)
     with pytest.raises(ImageError):
         read_micrograph(path)
+
+
+def test_consolidated_metadata_are_not_believed(tmp_path):
+    """They could name a codec that runs what it unpacks, where the array's own do not."""
+    path = tmp_path / "a.zarr"
+    data = other_writer(path, (8, 9), "yx")
+    own = json.loads((path / "s0/.zarray").read_text())
+    said = {".zgroup": {"zarr_format": 2}, "s0/.zarray": own | {"filters": [{"id": "pickle"}]}}
+    (path / ".zmetadata").write_text(json.dumps({"zarr_consolidated_format": 1, "metadata": said}))
+    np.testing.assert_array_equal(read_micrograph(path, cut_data_bar=False).pixels, data)
 
 
 def test_without_a_unit_there_is_no_scale(tmp_path):

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nanoarray.errors import ImageError
 from nanoarray.images.formats import MAX_FRAMES, MAX_PIXEL_BYTES, Format, Frame, Samples
 from nanoarray.images.header import Header, number
 from nanoarray.images.scale import ScaleReading, nm_per_unit
 from nanoarray.images.source import Source
+from nanoarray.images.zarr_array import (
+    MAX_METADATA_BYTES,
+    ZarrArray,
+    files_below,
+    open_array,
+    read_document,
+)
 
-__all__ = ["OME_ZARR_FORMAT"]
+__all__ = ["OME_ZARR_FORMAT", "read_zarr_labels"]
 
 #: Files that say that a folder is a group of Zarr, of versions 2 and 3.
 _GROUP_FILES = (".zattrs", "zarr.json")
-_LARGEST_ATTRIBUTES = 2**22
-_PLAIN_CODECS = frozenset(
-    "blosc bytes bz2 crc32c delta gzip lz4 lzma".split()
-    + "shuffle sharding_indexed transpose zlib zstd".split()
-)
+#: An array up to this size may be of fill values alone; of a larger one, a byte that is stored may
+#: stand for so many.
+HARMLESS_BYTES = 2**26
+MAX_COMPRESSION_RATIO = 1100
 
 
 def _recognizes(start: bytes, path: str) -> bool:
@@ -33,9 +39,12 @@ def _recognizes(start: bytes, path: str) -> bool:
     if start or not path.lower().rstrip("/").endswith(".zarr") or not os.path.isdir(path):
         return False
     for name in _GROUP_FILES:
+        file = os.path.join(path, name)
         try:
-            with open(os.path.join(path, name), "rb") as file:
-                if b'"multiscales"' in file.read(_LARGEST_ATTRIBUTES):
+            if not os.path.isfile(file):  # opening a pipe would wait forever
+                continue
+            with open(file, "rb") as content:
+                if b'"multiscales"' in content.read(MAX_METADATA_BYTES):
                     return True
         except OSError:
             continue
@@ -43,28 +52,9 @@ def _recognizes(start: bytes, path: str) -> bool:
 
 
 def _frames(source: Source) -> list[Frame]:
-    import zarr
-
-    if _leaves(source.path):
-        raise ImageError("holds links that lead out of its folder, which are not followed")
-    group = zarr.open_group(source.path, mode="r")
-    attributes = group.attrs.asdict()
-    attributes = attributes.get("ome", attributes)
-    scales = attributes.get("multiscales") if isinstance(attributes, dict) else None
-    if not isinstance(scales, list) or not scales or not isinstance(scales[0], dict):
-        raise ImageError("has no list of multiscales, which OME-Zarr demands")
-    entry = scales[0]
-    axes, levels = entry.get("axes"), entry.get("datasets")
-    if not isinstance(levels, list) or not levels or not isinstance(levels[0], dict):
-        raise ImageError("lists no resolution level")
-    path = str(levels[0].get("path", ""))
-    if path.startswith("/") or ".." in path.split("/"):
-        raise ImageError(f"its level {path!r} lies outside of the image")
-    _check_plain(os.path.join(source.path, path))
-    array = group.get(path)
-    if not isinstance(array, zarr.Array):
-        raise ImageError(f"its level {path!r} is not there")
-    named = _axes(axes, array.ndim)
+    files_below(source.path)
+    entry, level, array = _finest(source.path, _attributes(source.path))
+    named = _axes(entry.get("axes"), len(array.shape))
     names = [name for name, _ in named]
     if names[-2:] != ["y", "x"]:
         raise ImageError(f"has axes {names}, expected y and x last")
@@ -74,7 +64,8 @@ def _frames(source: Source) -> list[Frame]:
     count = math.prod(array.shape[:-2])
     if not 0 < count <= MAX_FRAMES or min(height, width) < 1:
         raise ImageError(f"holds {count} images of {width} x {height} px, at most {MAX_FRAMES}")
-    header = Header(_readings(levels[0], entry, [unit for _, unit in named]))
+    array.check_credible(harmless_bytes=HARMLESS_BYTES, most_ratio=MAX_COMPRESSION_RATIO)
+    header = Header(_readings(level, entry, [unit for _, unit in named]))
     return [
         Frame(
             _name(names, index, array.shape),
@@ -87,42 +78,84 @@ def _frames(source: Source) -> list[Frame]:
     ]
 
 
-def _check_plain(folder: str) -> None:
-    """Refuse an array whose codecs do more than compress, or whose chunks fill the memory.
+def read_zarr_labels(source: Source, *, prefer: str = "") -> NDArray[Any]:
+    """The label image in an OME-Zarr: itself, or the one of those under ``labels``.
 
-    Zarr knows codecs that unpickle, which runs what a stranger wrote.
+    Parameters
+    ----------
+    source
+        The folder: an image with label images, or a label image.
+    prefer
+        Which of several is meant.
+
+    Returns
+    -------
+    ndarray
+        ``(height, width)``, the finest level as it is stored.
+
+    Raises
+    ------
+    ImageError
+        It holds no label image, several of which none is preferred, or one of more dimensions.
     """
-    found = None
-    for name in (".zarray", "zarr.json"):
-        file = os.path.join(folder, name)
-        if os.path.isfile(file):
-            with open(file, "rb") as content:
-                found = json.loads(content.read(_LARGEST_ATTRIBUTES))
-            break
-    if not isinstance(found, dict):
-        raise ImageError("its finest level is no array of Zarr")
-    codecs = [found.get("compressor"), *(found.get("filters") or []), *(found.get("codecs") or [])]
-    while codecs:
-        codec = codecs.pop()
-        if codec is None:
-            continue
-        kind = codec.get("id", codec.get("name")) if isinstance(codec, dict) else codec
-        if kind not in _PLAIN_CODECS:
-            raise ImageError(f"has the codec {kind!r}, which is not one of plain compression")
-        inner = codec.get("configuration", {}) if isinstance(codec, dict) else {}
-        codecs += [*(inner.get("codecs") or []), *(inner.get("index_codecs") or [])]
-    grid = found.get("chunks")
-    if grid is None:
-        grid = found.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
-    sides = [n for n in grid if isinstance(n, int) and n > 0] if isinstance(grid, list) else []
-    if not sides or len(sides) != len(grid) or math.prod(sides) > MAX_PIXEL_BYTES // 8:
-        raise ImageError(f"declares chunks of {grid}, more than one micrograph may have")
+    if not os.path.isdir(source.path):
+        raise ImageError("is no folder, as Zarr is")
+    files_below(source.path)
+    place, attributes = source.path, _attributes(source.path)
+    if "image-label" not in attributes:
+        place = os.path.join(place, "labels")
+        listed = _attributes(place).get("labels") if os.path.isdir(place) else None
+        names = [n for n in listed if isinstance(n, str)] if isinstance(listed, list) else []
+        chosen = [prefer] if prefer in names else names
+        if len(chosen) != 1:
+            raise ImageError(f"holds the label images {names}: expected one, or {prefer!r}")
+        place = _below(place, chosen[0])
+        attributes = _attributes(place)
+    _, _, array = _finest(place, attributes)
+    if any(n != 1 for n in array.shape[:-2]):
+        raise ImageError(f"has the shape {array.shape}, expected one label image")
+    if math.prod(array.shape) * array.dtype.itemsize > MAX_PIXEL_BYTES:
+        raise ImageError(f"declares {array.shape} labels, more than one micrograph may have")
+    array.check_credible(harmless_bytes=HARMLESS_BYTES, most_ratio=MAX_COMPRESSION_RATIO)
+    return array.plane((0,) * (len(array.shape) - 2))
 
 
-def _decoder(array: Any, index: tuple[int, ...]) -> Callable[[], Samples]:
+def _attributes(folder: str) -> dict[str, Any]:
+    """Attributes of a group: those of OME where they stand by themselves, as from version 0.5."""
+    found = read_document(os.path.join(folder, "zarr.json"))
+    attributes = read_document(os.path.join(folder, ".zattrs"))
+    if found is not None and attributes is not None:
+        raise ImageError("has metadata of Zarr 2 and of Zarr 3: which of them holds is not known")
+    if found is not None:
+        attributes = found.get("attributes")
+    attributes = attributes if isinstance(attributes, dict) else {}
+    own = attributes.get("ome")
+    return own if isinstance(own, dict) else attributes
+
+
+def _finest(
+    folder: str, attributes: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], ZarrArray]:
+    """The first image that a group lists, its finest level, and the array of that."""
+    scales = attributes.get("multiscales")
+    if not isinstance(scales, list) or not scales or not isinstance(scales[0], dict):
+        raise ImageError("has no list of multiscales, which OME-Zarr demands")
+    levels = scales[0].get("datasets")
+    if not isinstance(levels, list) or not levels or not isinstance(levels[0], dict):
+        raise ImageError("lists no resolution level")
+    return scales[0], levels[0], open_array(_below(folder, str(levels[0].get("path", ""))))
+
+
+def _below(folder: str, path: str) -> str:
+    """A place inside of a folder."""
+    if not path or "\0" in path or path.startswith("/") or ".." in path.split("/"):
+        raise ImageError(f"its level {path[:80]!r} lies outside of the image")
+    return os.path.join(folder, path)
+
+
+def _decoder(array: ZarrArray, index: tuple[int, ...]) -> Callable[[], Samples]:
     def decode() -> Samples:
-        values = np.asarray(array[index])
-        return Samples(values, 8 * values.dtype.itemsize)
+        return Samples(array.plane(index), 8 * array.dtype.itemsize)
 
     return decode
 
@@ -160,17 +193,6 @@ def _readings(
     if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
         return ()
     return (ScaleReading("OME", x, y, "OME-Zarr scale", float(factors[-1]), units[-1]),)
-
-
-def _leaves(folder: str) -> bool:
-    """Whether a link in a folder leads out of it."""
-    inside = os.path.realpath(folder) + os.sep
-    return any(
-        not os.path.realpath(os.path.join(root, name)).startswith(inside)
-        for root, folders, names in os.walk(folder)
-        for name in [*folders, *names]
-        if os.path.islink(os.path.join(root, name))
-    )
 
 
 OME_ZARR_FORMAT = Format("OME-Zarr", (".zarr",), _recognizes, _frames, by_path=True, is_folder=True)
