@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import numpy as np
@@ -233,8 +234,9 @@ def test_a_tile_does_not_depend_on_the_others(height, width, tile, stride, seed)
     tile=st.integers(4, 300),
     angle=st.floats(-45, 45),
     place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    row0=st.integers(0, 50_000),
 )
-def test_the_unchecked_reads_stay_inside_the_sums(size, tile, angle, place):
+def test_the_unchecked_reads_stay_inside_the_sums(size, tile, angle, place, row0):
     height, width = size
     cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     count, chord = round(tile / cosine), round(tile * cosine)
@@ -243,10 +245,11 @@ def test_the_unchecked_reads_stay_inside_the_sums(size, tile, angle, place):
     ring = 2 ** int(np.ceil(np.log2(height + 1)))
     starts = np.empty((-(-count // SEGMENT), 2), dtype=np.int64)
     y, x = place[0] * height - 0.5, place[1] * width - 0.5
+    q, whole_width = sine / cosine, width + 2 * pad
     _segment_starts(
-        y, sine / cosine, sine * cosine, count, chord, height, width + 2 * pad, pad, ring, starts
+        *(row0 + y, q, sine * cosine, count, chord, height, whole_width, pad, ring, starts, row0)
     )
-    first = round(x - sine / cosine * y - 0.5 * (count - 1))
+    first = round(x - q * (row0 + y) - 0.5 * (count - 1)) + math.floor(q * row0)
     row, column = np.divmod(starts + first, width + 2 * pad)
     assert row.min() >= 0
     assert row.max() <= height
@@ -257,6 +260,28 @@ def test_the_unchecked_reads_stay_inside_the_sums(size, tile, angle, place):
     used = starts[:, 0] != starts[:, 1]
     assert np.all(row[used] <= y + tile * np.sqrt(0.5) + SEGMENT + 1)
     assert np.all(row[used] >= y - tile * np.sqrt(0.5) - SEGMENT)
+
+
+def test_a_field_of_an_image_has_the_tiles_of_the_image():
+    image = lattice((420, 460), direction_deg=17, seed=5)
+    missing = np.zeros(image.shape, bool)
+    missing[180:230, 200:260] = True
+    centres_y, centres_x = tile_grid(420, 460, tile_size_px=40, stride_px=9)
+    options = {"tile_size_px": 40, "angles_deg": ANGLES, "flatten_px": 0}
+    whole = tile_radon(image, centres_y, centres_x, missing=missing, **options)
+    y, x = slice(97, 351), slice(130, 460)
+    rows = (centres_y >= y.start + 45) & (centres_y < y.stop - 45)
+    columns = centres_x >= x.start + 45
+    field = tile_radon(
+        image[y, x],
+        centres_y[rows],
+        centres_x[columns],
+        missing=missing[y, x],
+        origin_px=(y.start, x.start),
+        **options,
+    )
+    # The sums of another origin would be rounded to other pixels: several per cent.
+    np.testing.assert_allclose(field, whole[np.ix_(rows, columns)], rtol=2e-5)
 
 
 def test_same_result_in_threads():

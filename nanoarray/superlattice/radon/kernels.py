@@ -64,14 +64,15 @@ def subtract_local(image: Float32, valid: Mask, local: Float32, factor: int) -> 
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _add_row(source: Float32, sums: Float32, row: int, q: float) -> None:
+def _add_row(source: Float32, sums: Float32, row: int, q: float, row0: int) -> None:
     """Running sum after `row`, on lines of slope q: sums[row + 1] = sums[row] + shifted row.
 
     Row r of the running sum is stored shifted by floor(q r), so that it covers the image's columns.
+    Rows are counted from `row0`, so that a field of an image is sheared as the whole image is.
     """
-    shift = math.floor(q * row)
-    step = math.floor(q * (row + 1)) - shift
-    f = np.float32(q * row - shift)
+    shift = math.floor(q * (row + row0))
+    step = math.floor(q * (row + row0 + 1)) - shift
+    f = np.float32(q * (row + row0) - shift)
     # Cubic convolution (Keys 1981, a = -1/2) at -1, 0, 1, 2.
     w0 = np.float32(((-0.5 * f + 1.0) * f - 0.5) * f)
     w1 = np.float32((1.5 * f - 2.5) * f * f + 1.0)
@@ -147,25 +148,28 @@ def _segment_starts(
     pad: int,
     ring: int,
     starts: Integers,
+    row0: int,
 ) -> None:
     """Where the two ends of each segment of bins of a tile at row y lie in the running sum.
 
-    Indices into the flattened ring of rows, less the tile's own first bin.
+    Indices into the flattened ring of rows, less the tile's own first bin. `y` counts from the
+    first row of the image, of which the field begins at `row0`.
     """
+    base = math.floor(q * row0)
     for s in range(starts.shape[0]):
         start = s * SEGMENT
         across = start + 0.5 * (SEGMENT - 1) - 0.5 * (count - 1)
-        top = round(y - across * slope - 0.5 * (chord - 1))
+        top = round(y - across * slope - 0.5 * (chord - 1)) - row0
         low = min(max(top, 0), height)
         high = min(max(top + chord, 0), height)
         column_low = column_high = start + pad
         if high == low:
             # Wholly outside the image: nothing less nothing, at a place that exists.
-            column_low += math.floor(q * y)
+            column_low += math.floor(q * y) - base
             column_high = column_low
         else:
-            column_low += math.floor(q * low)
-            column_high += math.floor(q * high)
+            column_low += math.floor(q * (low + row0)) - base
+            column_high += math.floor(q * (high + row0)) - base
         starts[s, 0] = (low & (ring - 1)) * width + column_low
         starts[s, 1] = (high & (ring - 1)) * width + column_high
 
@@ -182,6 +186,8 @@ def sheared_variance(
     thetas: Float64,
     slots: Integers,
     out: Float32,
+    row0: int,
+    col0: int,
 ) -> None:
     """Fill out[:, :, slots] with the variance at the angles `thetas` (within 45 deg of 0).
 
@@ -193,7 +199,7 @@ def sheared_variance(
     whole
         (ny, nx) whether the window of a tile is free of missing pixels at every angle.
     ys, xs
-        (ny,), (nx,) tile centres [px of the image without padding], `ys` ascending.
+        (ny,), (nx,) tile centres [px of the whole image], `ys` ascending.
     tile
         Edge of the window [px].
     pad
@@ -202,6 +208,8 @@ def sheared_variance(
         Angles [rad] and their places along the last axis of `out`.
     out
         (ny, nx, na).
+    row0, col0
+        Where the field `image`, without padding, begins in the whole image.
     """
     height, width = image.shape
     reach = tile * math.sqrt(0.5) + SEGMENT
@@ -217,6 +225,7 @@ def sheared_variance(
     for k in range(thetas.size):
         cosine, sine = math.cos(thetas[k]), math.sin(thetas[k])
         q = sine / cosine
+        base = math.floor(q * row0)
         count = round(tile / cosine)
         chord = round(tile * cosine)
         starts = np.empty((-(-count // SEGMENT), 2), dtype=np.int64)
@@ -227,15 +236,17 @@ def sheared_variance(
         done = 0
         for j in range(ys.size):
             # A row of tiles follows the rows it needs: they are still in the cache.
-            needed = min(height, math.ceil(ys[j] + reach) + 1)
+            needed = min(height, math.ceil(ys[j] - row0 + reach) + 1)
             while done < needed:
-                _add_row(image, sums, done, q)
+                _add_row(image, sums, done, q, row0)
                 if with_mask:
-                    _add_row(known, known_sums, done, q)
+                    _add_row(known, known_sums, done, q, row0)
                 done += 1
-            _segment_starts(ys[j], q, sine * cosine, count, chord, height, width, pad, ring, starts)
+            _segment_starts(
+                *(ys[j], q, sine * cosine, count, chord, height, width, pad, ring, starts, row0)
+            )
             for i in range(xs.size):
-                first = round(xs[i] - q * ys[j] - 0.5 * (count - 1))
+                first = round(xs[i] - q * ys[j] - 0.5 * (count - 1)) - col0 + base
                 _bins(sums.ravel(), starts, first, count, bins)
                 if whole[j, i]:
                     value = _whole_variance(bins, padded_count, count)

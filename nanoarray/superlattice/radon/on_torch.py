@@ -24,13 +24,14 @@ def tile_radon_torch(
     angles_deg: npt.ArrayLike,
     missing: npt.ArrayLike | None = None,
     flatten_px: float | None = None,
+    origin_px: tuple[int, int] = (0, 0),
     device: str = "auto",
 ) -> npt.NDArray[np.float32]:
     """`superlattice.radon.aligned.tile_radon` computed by torch.
 
     Parameters
     ----------
-    image, centres_y, centres_x, tile_size_px, angles_deg, missing, flatten_px
+    image, centres_y, centres_x, tile_size_px, angles_deg, missing, flatten_px, origin_px
         As for `tile_radon`.
     device
         ``"auto"``: the GPU where there is one, else the CPU (where `tile_radon` itself is much
@@ -57,6 +58,7 @@ def tile_radon_torch(
         angles_deg=angles_deg,
         missing=missing,
         flatten_px=flatten_px,
+        origin_px=origin_px,
         kernel=functools.partial(_sheared_variance, torch, device),
     )
 
@@ -100,6 +102,8 @@ def _sheared_variance(
     thetas: npt.NDArray[np.float64],
     slots: npt.NDArray[np.integer],
     out: npt.NDArray[np.float32],
+    row0: int,
+    col0: int,
 ) -> None:
     """As `nanoarray.superlattice.radon.kernels.sheared_variance`, all tiles of an angle at once."""
     pixels = torch.as_tensor(np.ascontiguousarray(image), device=device)
@@ -107,12 +111,12 @@ def _sheared_variance(
     flags = torch.as_tensor(np.ascontiguousarray(whole), device=device)
     result = torch.empty((ys.size, xs.size, thetas.size), dtype=torch.float32, device=device)
     for k, theta in enumerate(thetas):
-        low, high, count, chord = _bin_ends(theta, image.shape, ys, xs, tile, pad)
+        low, high, count, chord = _bin_ends(theta, image.shape, ys, xs, tile, pad, row0, col0)
         low, high = (torch.as_tensor(end, device=device) for end in (low, high))
-        bins = _differences(_line_sums(torch, pixels, theta), low, high).double()
+        bins = _differences(_line_sums(torch, pixels, theta, row0), low, high).double()
         variance = bins.var(dim=2, correction=0) * (tile / chord) ** 2
         if validity is not None:
-            chords = _differences(_line_sums(torch, validity, theta), low, high).double()
+            chords = _differences(_line_sums(torch, validity, theta, row0), low, high).double()
             weight = (chords * chords).sum(dim=2)
             squares = (bins * bins).sum(dim=2) - (bins * chords).sum(dim=2) ** 2 / weight
             partial = (squares / weight).clamp(min=0) * tile**2
@@ -122,7 +126,7 @@ def _sheared_variance(
     out[:, :, slots] = result.cpu().numpy()
 
 
-def _line_sums(torch: Any, image: Any, theta: float) -> Any:
+def _line_sums(torch: Any, image: Any, theta: float, row0: int) -> Any:
     """Running sums (height + 1, lines) down the lines of the angle.
 
     Lines are numbered by their column in the first row, plus the drift over all rows where they
@@ -131,9 +135,10 @@ def _line_sums(torch: Any, image: Any, theta: float) -> Any:
     height, width = image.shape
     q = math.sin(theta) / math.cos(theta)
     drift = _drift(theta, height)
-    rows = torch.arange(height, device=image.device, dtype=torch.float64)
+    rows = torch.arange(height, device=image.device, dtype=torch.float64) + row0
     shift = torch.floor(q * rows)
     part = (q * rows - shift).to(torch.float32)[:, None]
+    shift = shift - math.floor(q * row0)
     lines = torch.arange(width + abs(drift), device=image.device)[None, :] - max(drift, 0)
     columns = lines + shift.long()[:, None]
     weights = (
@@ -165,6 +170,8 @@ def _bin_ends(
     xs: npt.NDArray[np.float64],
     tile: float,
     pad: int,
+    row0: int,
+    col0: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int, int]:
     """Flat indices (ny, nx, bins) of both ends of every chord, number of bins, chord length."""
     height, width = shape
@@ -174,7 +181,9 @@ def _bin_ends(
     start = np.arange(-(-count // SEGMENT)) * SEGMENT
     across = start + 0.5 * (SEGMENT - 1) - 0.5 * (count - 1)
     top = np.rint(ys[:, np.newaxis] - across * (sine * cosine) - 0.5 * (chord - 1)).astype(np.int64)
+    top -= row0
     first = np.rint(xs - q * ys[:, np.newaxis] - 0.5 * (count - 1)).astype(np.int64)
+    first += math.floor(q * row0) - col0
     drift = _drift(theta, height)
     line = first[:, :, np.newaxis] + np.arange(count) + pad + max(drift, 0)
     # Lines that never meet a window inside the image may lie beyond the sums: nothing there.
