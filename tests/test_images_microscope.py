@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import struct
 
 import numpy as np
 import pytest
@@ -123,6 +125,50 @@ def test_a_stack_cut_short_keeps_what_is_there(tmp_path):
     found = images(path)
     np.testing.assert_array_equal(found["2"].pixels, PIXELS[1])
     assert "truncated" in found["3"]
+
+
+def test_a_stack_of_any_size_is_read_image_by_image(tmp_path):
+    path = tmp_path / "movie.mrc"
+    depth, height, width = 800, 1024, 2048
+    bright = np.arange(height * width, dtype=np.uint16).reshape(height, width)
+    head = bytearray(mrc(PIXELS[:1])[:1024])
+    struct.pack_into("<3i", head, 0, width, height, depth)
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(1024 + depth * bright.nbytes)  # 3.1 GiB, of which nothing is stored
+        file.seek(1024 + 750 * bright.nbytes)
+        file.write(bright.tobytes())
+    frames = frames_of(open_source(path))
+    assert len(frames) == depth
+    np.testing.assert_array_equal(read_frame(frames[750]).pixels, bright)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.dm3", lambda: dm3(PIXELS[0])),
+        ("a.ser", lambda: ser([PIXELS[0]])),
+        ("a.emd", lambda: velox([PIXELS[0][:, :, None]])),
+    ],
+)
+def test_a_file_may_be_larger_than_one_image_may_be(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content())
+    os.truncate(path, 3 * 2**30)
+    found = read_micrograph(path, cut_data_bar=False)
+    np.testing.assert_array_equal(found.pixels, PIXELS[0])
+
+
+def test_an_emi_file_says_where_its_images_are(tmp_path):
+    emi = tmp_path / "search.emi"
+    emi.write_bytes(b"JM" + bytes(100))
+    with pytest.raises(ImageError, match=r"not beside it: expected search_1\.ser"):
+        frames_of(open_source(emi))
+    for number in (2, 10, 1):
+        (tmp_path / f"search_{number}.ser").write_bytes(ser([PIXELS[0]]))
+    (tmp_path / "search_1b.ser").touch()
+    with pytest.raises(ImageError, match=r"read search_1\.ser, search_2\.ser, search_10\.ser"):
+        frames_of(open_source(emi))
 
 
 def test_without_the_library_the_reason_says_what_to_do(tmp_path, monkeypatch):

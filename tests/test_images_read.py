@@ -247,12 +247,16 @@ def test_pipes_and_sparse_giants_are_refused_without_reading(tmp_path):
         read_micrograph(pipe)  # opening it would wait for a writer
     with pytest.raises(InputError, match="neither a file nor a folder"):
         find_micrographs(pipe)
-    giant = tmp_path / "giant.tif"
-    with giant.open("wb") as file:
-        file.write(b"II*\0")
-        file.truncate(2**40)
-    with pytest.raises(ImageError, match=r"has 1024\.0 GiB, more than"):
-        read_micrograph(giant)
+    for name, start, reason in (
+        ("giant.png", b"\x89PNG", r"has 1024\.0 GiB, more than"),
+        ("giant.tif", b"II*\0", "holds no image"),
+    ):
+        giant = tmp_path / name
+        with giant.open("wb") as file:
+            file.write(start)
+            file.truncate(2**40)
+        with pytest.raises(ImageError, match=reason):
+            read_micrograph(giant)
 
 
 def test_the_logger_of_tifffile_is_silent_only_within_the_block():

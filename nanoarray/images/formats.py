@@ -7,6 +7,7 @@ tells about an image and decode its pixels when asked. Another format is one mor
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,8 +76,8 @@ class Format:
     frames
         The images of a file; raises ImageError with the reason where there are none.
     by_path
-        The reader opens the path itself: the content is not read for it, so the file may be larger
-        than memory.
+        The reader takes from the file what it needs: the content is not read for it, so the file
+        may be larger than memory.
     is_folder
         Such an image is a folder, as OME-Zarr is.
     """
@@ -89,6 +90,7 @@ class Format:
     is_folder: bool = False
 
 
+@functools.cache
 def known_formats() -> tuple[Format, ...]:
     """Every format that can be read, the first that recognizes a file reads it."""
     from nanoarray.images.microscope import MICROSCOPE_FORMATS

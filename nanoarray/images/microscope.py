@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -64,7 +65,7 @@ def _file_of(source: Source) -> Iterator[str]:
         yield file.name
 
 
-def _cut(content: bytes, offset: int, shape: tuple[int, int], dtype: str) -> Callable[[], Samples]:
+def _cut(source: Source, offset: int, shape: tuple[int, int], dtype: str) -> Callable[[], Samples]:
     """Decode an image that lies uncompressed in a file, after a check that the file holds it."""
     size = np.dtype(dtype).itemsize
     end = offset + shape[0] * shape[1] * size
@@ -76,12 +77,17 @@ def _cut(content: bytes, offset: int, shape: tuple[int, int], dtype: str) -> Cal
             raise ImageError(
                 f"declares {shape[1]} x {shape[0]} px, more than one micrograph may have"
             )
-        if end > len(content):
+        if end > source.size_bytes:
             raise ImageError(
-                f"truncated: pixels reach to byte {end}, the file ends at {len(content)}"
+                f"truncated: pixels reach to byte {end}, the file ends at {source.size_bytes}"
             )
-        flat = np.frombuffer(content, dtype, count=shape[0] * shape[1], offset=offset)
-        return Samples(flat.reshape(shape), 8 * size)
+        values = np.empty(shape, dtype)
+        with source.open() as file:
+            file.seek(offset)
+            found = file.readinto(values.data.cast("B"))
+        if found < values.nbytes:
+            raise ImageError("truncated: the file became shorter while it was read")
+        return Samples(values, 8 * size)
 
     return decode
 
@@ -127,7 +133,7 @@ def _dm_frames(source: Source) -> list[Frame]:
     several = len(entries) > 1
     frames: list[Frame] = []
     for k, entry in enumerate(entries, start=1):
-        frames += _dm_images(source.content, entry, f"{k}" if several else "")
+        frames += _dm_images(source, entry, f"{k}" if several else "")
     if not frames:
         raise ImageError("the DM file holds no image")
     return frames
@@ -149,7 +155,7 @@ def _dm_entry(file: Any, k: int, start: int, tags: dict[str, Any]) -> dict[str, 
     }
 
 
-def _dm_images(content: bytes, entry: dict[str, Any], name: str) -> list[Frame]:
+def _dm_images(source: Source, entry: dict[str, Any], name: str) -> list[Frame]:
     width, height, depth, depth_2 = (max(n, 1) for n in entry["shape"])
     units = entry["units"]
     if entry["type"] not in _DM_TYPES:
@@ -168,7 +174,7 @@ def _dm_images(content: bytes, entry: dict[str, Any], name: str) -> list[Frame]:
     for z in range(depth):
         parts = [name] if name else []
         parts += [str(z + 1)] if depth > 1 else []
-        decode = _cut(content, entry["offset"] + z * step, (height, width), dtype)
+        decode = _cut(source, entry["offset"] + z * step, (height, width), dtype)
         type_name = np.dtype(dtype).name
         frames.append(Frame(".".join(parts), header, decode, (height, width), type_name))
     return frames
@@ -215,17 +221,17 @@ def _ser_frames(source: Source) -> list[Frame]:
     if len(offsets) < count:
         raise ImageError(f"truncated: lists {len(offsets)} of its {count} images")
     return [
-        _ser_image(source.content, offset, str(k) if count > 1 else "")
+        _ser_image(source, offset, str(k) if count > 1 else "")
         for k, offset in enumerate(offsets, start=1)
     ]
 
 
-def _ser_image(content: bytes, offset: int, name: str) -> Frame:
+def _ser_image(source: Source, offset: int, name: str) -> Frame:
     """One element: two calibrations of 20 bytes, type, width, height, then the pixels."""
-    head = content[offset : offset + 50] if offset >= 0 else b""
+    head = source.read(offset, 50) if 0 <= offset < source.size_bytes else b""
     if len(head) < 50:
         raise ImageError(
-            f"truncated: an image begins at byte {offset}, the file has {len(content)}"
+            f"truncated: an image begins at byte {offset}, the file has {source.size_bytes}"
         )
     steps = [float(np.frombuffer(head, "<f8", 1, at)[0]) for at in (8, 28)]
     kind = int(np.frombuffer(head, "<i2", 1, 40)[0])
@@ -233,17 +239,33 @@ def _ser_image(content: bytes, offset: int, name: str) -> Frame:
     if kind not in _SER_TYPES:
         return refused(name, f"holds data of type {kind}, expected grey levels")
     readings, doubts = scale_reading("TIA calibration", steps, ("m", "m"))
-    decode = _cut(content, offset + 50, (height, width), _SER_TYPES[kind])
+    decode = _cut(source, offset + 50, (height, width), _SER_TYPES[kind])
     dtype = np.dtype(_SER_TYPES[kind]).name
     return Frame(name, Header(readings, warnings=doubts), decode, (height, width), dtype)
 
 
 def _emi_frames(source: Source) -> list[Frame]:
-    stem = os.path.splitext(os.path.basename(source.path))[0]
+    name = os.path.basename(source.path)
+    images = ser_files_of(source.path)
+    if not images:
+        stem = os.path.splitext(name)[0]
+        raise ImageError(
+            "an emi file describes an acquisition, and the file with its images is not beside it: "
+            f"expected {stem}_1.ser, copy it from where {name or 'the emi file'} comes from"
+        )
     raise ImageError(
-        f"an emi file describes an acquisition; its images are in the ser files beside it: "
-        f"read {stem}_1.ser"
+        "an emi file describes an acquisition; its images are in the ser files beside it: "
+        f"read {', '.join(images[:3])}"
     )
+
+
+def ser_files_of(emi_path: str | os.PathLike[str]) -> list[str]:
+    """Names of the files beside an emi file that hold its images, in order."""
+    folder, name = os.path.split(os.fspath(emi_path))
+    stem = os.path.splitext(name)[0]
+    numbered = re.compile(re.escape(stem) + r"_(\d{1,9})\.ser", re.IGNORECASE)
+    names = os.listdir(folder or ".") if name else []
+    return sorted((n for n in names if numbered.fullmatch(n)), key=lambda n: (len(n), n))
 
 
 # --- mrc --------------------------------------------------------------------------------------
@@ -280,7 +302,7 @@ def _mrc_frames(source: Source) -> list[Frame]:
         Frame(
             str(z + 1) if depth > 1 else "",
             header,
-            _cut(source.content, first + z * step, (height, width), dtype.str),
+            _cut(source, first + z * step, (height, width), dtype.str),
             (height, width),
             dtype.newbyteorder("=").name,
         )
@@ -324,7 +346,7 @@ def _is_hdf5(start: bytes, path: str) -> bool:
 def _emd(source: Source) -> list[Frame]:
     _need("h5py")
     with _file_of(source) as path:
-        check_ends(path, size_bytes=len(source.content))
+        check_ends(path, size_bytes=source.size_bytes)
     return list_emd(source)
 
 
@@ -334,9 +356,9 @@ def list_emd(source: Source) -> list[Frame]:
 
 
 MICROSCOPE_FORMATS = (
-    Format("DM3 or DM4", (".dm3", ".dm4"), _is_dm, _dm_frames),
-    Format("SER", (".ser",), _is_ser, _ser_frames),
-    Format("EMI", (), _is_emi, _emi_frames),
-    Format("EMD", (".emd",), _is_hdf5, _emd),
-    Format("MRC", (".mrc", ".mrcs"), _is_mrc, _mrc_frames),
+    Format("DM3 or DM4", (".dm3", ".dm4"), _is_dm, _dm_frames, by_path=True),
+    Format("SER", (".ser",), _is_ser, _ser_frames, by_path=True),
+    Format("EMI", (), _is_emi, _emi_frames, by_path=True),
+    Format("EMD", (".emd",), _is_hdf5, _emd, by_path=True),
+    Format("MRC", (".mrc", ".mrcs"), _is_mrc, _mrc_frames, by_path=True),
 )

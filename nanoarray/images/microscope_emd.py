@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Callable
@@ -40,7 +39,7 @@ def emd_frames(
     """
     import h5py
 
-    with h5py.File(io.BytesIO(source.content), "r") as file:
+    with source.open() as raw, h5py.File(raw, "r") as file:
         top = _own(file, "Data")
         velox = _own(top, "Image") if isinstance(top, h5py.Group) else None
         if isinstance(velox, h5py.Group):
@@ -79,7 +78,7 @@ def _decoder(source: Source, signal: dict[str, Any], z: int) -> Callable[[], Sam
     def decode() -> Samples:
         import h5py
 
-        with h5py.File(io.BytesIO(source.content), "r") as file:
+        with source.open() as raw, h5py.File(raw, "r") as file:
             data = file[signal["path"]]
             if data.ndim == 2:
                 values = data[()]

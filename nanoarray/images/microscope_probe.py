@@ -33,10 +33,10 @@ def check_ends(path: str, *, size_bytes: int) -> None:
 
 def _main() -> None:
     from nanoarray.images.microscope import list_emd
-    from nanoarray.images.source import Source, read_bytes
+    from nanoarray.images.source import Source
 
     try:
-        frames = list_emd(Source(sys.argv[1], read_bytes(sys.argv[1])))
+        frames = list_emd(Source(sys.argv[1]))
         if frames:
             frames[0].decode()
     except (ImageError, OSError, ValueError, KeyError, RuntimeError, TypeError):

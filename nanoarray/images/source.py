@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import math
 import os
 import stat
@@ -12,11 +13,13 @@ from functools import cached_property
 
 from nanoarray.errors import ImageError
 
-#: The largest pixels of an image, and room for headers and previews.
+#: A file that is read whole holds one image; the largest pixels, and room for headers and previews.
 MAX_FILE_BYTES = 2**31 + 2**28
 SIGNATURE_BYTES = 64
 #: A text file beside an image that says more than this says something else.
 MAX_SIDECAR_BYTES = 2**20
+#: Of each end, and of the middle, of a file for its fingerprint.
+_FINGERPRINT_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Source:
     path
         Where it is; "" for content that is in memory alone.
     content
-        All its bytes; empty where the format reads by path.
+        All its bytes; empty where the format reads parts of the file as it needs them.
     """
 
     path: str
@@ -39,24 +42,57 @@ class Source:
         """The first bytes of the file, by which its format is known; empty for a folder."""
         if self.content or not os.path.isfile(self.path):
             return self.content[:SIGNATURE_BYTES]
-        with open(self.path, "rb") as file:
-            return file.read(SIGNATURE_BYTES)
+        return self.read(0, SIGNATURE_BYTES)
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Length of the file."""
+        return len(self.content) if self._in_memory else os.stat(self.path).st_size
+
+    @property
+    def _in_memory(self) -> bool:
+        return bool(self.content) or not self.path
+
+    def open(self) -> io.BufferedIOBase:
+        """The file, to be read and closed by the caller."""
+        return io.BytesIO(self.content) if self._in_memory else open(self.path, "rb")
+
+    def read(self, offset: int, count: int) -> bytes:
+        """The bytes from ``offset`` on, fewer than ``count`` where the file ends before."""
+        if self._in_memory:
+            return self.content[offset : offset + count]
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(count)
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the content: of the file, or of all files of a folder and their names."""
-        if self.content or not self.path:
+        if self._in_memory:
             return hashlib.sha256(self.content).hexdigest()
         if not os.path.isdir(self.path):
-            with open(self.path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return _file_sha256(self.path)
         whole = hashlib.sha256()
         for name in sorted(_files_below(self.path)):
-            with open(os.path.join(self.path, name), "rb") as file:
-                whole.update(
-                    f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-                )
+            of_file = _file_sha256(os.path.join(self.path, name))
+            whole.update(f"{name}\0{of_file}\n".encode())
         return whole.hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What files of equal content have in common, known without reading all of a file.
+
+        Files with different fingerprints differ; those with one may.
+        """
+        if self._in_memory or os.path.isdir(self.path):
+            return self.sha256
+        size = self.size_bytes
+        parts = hashlib.sha256(f"{size}\0".encode())
+        with open(self.path, "rb", buffering=0) as file:
+            for at in (0, size // 2, max(0, size - _FINGERPRINT_BYTES)):
+                file.seek(at)
+                parts.update(file.read(_FINGERPRINT_BYTES))
+        return f"{size}-{parts.hexdigest()}"
 
     def sidecar(self, *suffixes: str) -> bytes | None:
         """Content of the file beside this one with its stem and one of ``suffixes``, if any."""
@@ -97,7 +133,7 @@ def _read(path: str | os.PathLike[str], count: int, *, most: float) -> bytes:
                 f"has {state.st_size / 2**30:.1f} GiB, more than the {most / 2**30:.2g} GiB that "
                 "one micrograph may have"
             )
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return file.read(count)
     except FileNotFoundError as error:
         raise ImageError("does not exist") from error
@@ -105,6 +141,11 @@ def _read(path: str | os.PathLike[str], count: int, *, most: float) -> bytes:
         raise ImageError(f"cannot be opened: {error.strerror or error}") from error
     except MemoryError as error:
         raise ImageError("not enough memory to read the file") from error
+
+
+def _file_sha256(path: str) -> str:
+    with open(path, "rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files_below(folder: str) -> list[str]:

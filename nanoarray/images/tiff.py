@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 import tifffile
@@ -31,9 +32,29 @@ _PALETTE = 3
 
 
 def tiff_frames(source: Source) -> list[Frame]:
-    """The images of a TIFF file; previews and thumbnails beside them are none."""
-    check_structure(source.content)
-    tif = tifffile.TiffFile(io.BytesIO(source.content))
+    """The images of a TIFF file; previews and thumbnails beside them are none.
+
+    The directories are read, and no pixels: the file is opened again for those.
+    """
+    with source.open() as file:
+        check_structure(file)
+    # tifffile opens what has a method for it anew for every use; the name says no other format.
+    tif = tifffile.TiffFile(cast(Any, source), name="image.tif")
+    with _opened(tif):
+        return _frames(source, tif)
+
+
+@contextmanager
+def _opened(tif: tifffile.TiffFile) -> Iterator[None]:
+    """While in it, the file can be read; no file stays open for images that wait."""
+    tif.filehandle.open()
+    try:
+        yield
+    finally:
+        tif.filehandle.close()
+
+
+def _frames(source: Source, tif: tifffile.TiffFile) -> list[Frame]:
     pages = _image_pages(tif)
     if len(pages) == 1:
         planes = _planes(tif, pages[0])
@@ -59,7 +80,7 @@ def _recognizes(start: bytes, path: str) -> bool:
     return start[:4] in SIGNATURES
 
 
-TIFF_FORMAT = Format("TIFF", (".tif", ".tiff"), _recognizes, tiff_frames)
+TIFF_FORMAT = Format("TIFF", (".tif", ".tiff"), _recognizes, tiff_frames, by_path=True)
 
 
 def _image_pages(tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
@@ -105,18 +126,18 @@ def _stack_frames(
     check_declared_size(tif, page)
     plane_bytes = page.nbytes
     start = page.dataoffsets[0]
-    if page.compression != 1 or start + planes * plane_bytes > len(source.content):
+    if page.compression != 1 or start + planes * plane_bytes > tif.filehandle.size:
         raise ImageError(f"truncated: the file has no room for the {planes} images it declares")
 
     def plane(index: int) -> Frame:
         def decode() -> Samples:
-            values = np.frombuffer(
-                source.content,
-                dtype=np.dtype(f"{tif.byteorder}{page.dtype.char}"),
-                count=plane_bytes // page.dtype.itemsize,
-                offset=start + index * plane_bytes,
-            )
-            return _samples(page, values.reshape(page.shape))
+            with _opened(tif):
+                values = tif.filehandle.read_array(
+                    np.dtype(f"{tif.byteorder}{page.dtype.char}"),
+                    plane_bytes // page.dtype.itemsize,
+                    start + index * plane_bytes,
+                )
+                return _samples(page, values.reshape(page.shape))
 
         return Frame(str(index + 1), header, decode, page.shape[:2], _dtype(page))
 
@@ -125,8 +146,9 @@ def _stack_frames(
 
 def _decoder(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Callable[[], Samples]:
     def decode() -> Samples:
-        check_declared_size(tif, page)
-        return _samples(page, page.asarray(maxworkers=1))
+        with _opened(tif):
+            check_declared_size(tif, page)
+            return _samples(page, page.asarray(maxworkers=1))
 
     return decode
 

@@ -6,6 +6,7 @@ itself. Here such a file is refused after reading a few bytes of each directory.
 
 from __future__ import annotations
 
+import io
 import struct
 
 from nanoarray.errors import ImageError
@@ -22,8 +23,13 @@ _TYPE_BYTES = {
 }
 
 
-def check_structure(content: bytes) -> int:
+def check_structure(content: bytes | io.BufferedIOBase) -> int:
     """Walk the directories of a TIFF file.
+
+    Parameters
+    ----------
+    content
+        The file, open, or all its bytes.
 
     Returns
     -------
@@ -36,13 +42,15 @@ def check_structure(content: bytes) -> int:
         The chain is broken, closes on itself, or is beyond the bounds; a directory lies outside
         the file or declares values larger than the file.
     """
-    order = "<" if content[:2] == b"II" else ">"
-    big = content[2:4] in (b"+\0", b"\0+")
+    file = io.BytesIO(content) if isinstance(content, bytes) else content
+    size = file.seek(0, io.SEEK_END)
+    start = _part(file, 0, 4, size)
+    order = "<" if start[:2] == b"II" else ">"
+    big = start[2:4] in (b"+\0", b"\0+")
     offset_format = f"{order}Q" if big else f"{order}I"
     count_format = f"{order}Q" if big else f"{order}H"
-    entry_format = f"{order}HHQ" if big else f"{order}HHI"
-    entry_bytes = 20 if big else 12
-    offset = _number(content, 8 if big else 4, offset_format)
+    entry = struct.Struct(f"{order}HHQ8x" if big else f"{order}HHI4x")
+    offset = _number(file, 8 if big else 4, offset_format, size)
     seen: set[int] = set()
     while offset:
         if offset in seen:
@@ -50,31 +58,34 @@ def check_structure(content: bytes) -> int:
         seen.add(offset)
         if len(seen) > MAX_PAGES:
             raise ImageError(f"declares more than {MAX_PAGES} pages")
-        tags = _number(content, offset, count_format)
+        tags = _number(file, offset, count_format, size)
         if tags > MAX_TAGS:
             raise ImageError(f"damaged: a directory declares {tags} tags")
         first = offset + struct.calcsize(count_format)
-        end = first + tags * entry_bytes
-        if end > len(content):
-            raise ImageError(
-                f"truncated: a directory ends at byte {end}, the file at {len(content)}"
-            )
-        for at in range(first, end, entry_bytes):
-            code, kind, count = struct.unpack_from(entry_format, content, at)
-            if count * _TYPE_BYTES.get(kind, 1) > len(content):
+        end = first + tags * entry.size
+        if end > size:
+            raise ImageError(f"truncated: a directory ends at byte {end}, the file at {size}")
+        for code, kind, count in entry.iter_unpack(_part(file, first, end - first, size)):
+            if count * _TYPE_BYTES.get(kind, 1) > size:
                 raise ImageError(
                     f"damaged: tag {code} declares {count} values, more than the file can hold"
                 )
         # Some writers leave out the offset after the last directory.
-        at_end = end + struct.calcsize(offset_format) > len(content)
-        offset = 0 if at_end else _number(content, end, offset_format)
+        at_end = end + struct.calcsize(offset_format) > size
+        offset = 0 if at_end else _number(file, end, offset_format, size)
     return len(seen)
 
 
-def _number(content: bytes, at: int, layout: str) -> int:
-    try:
-        return int(struct.unpack_from(layout, content, at)[0])
-    except struct.error:
-        raise ImageError(
-            f"truncated: a directory begins at byte {at}, the file ends at {len(content)}"
-        ) from None
+def _number(file: io.BufferedIOBase, at: int, layout: str, size: int) -> int:
+    return int(struct.unpack(layout, _part(file, at, struct.calcsize(layout), size))[0])
+
+
+def _part(file: io.BufferedIOBase, at: int, count: int, size: int) -> bytes:
+    """So many bytes of a file, or the reason why they are not there."""
+    found = b""
+    if at + count <= size:
+        file.seek(at)
+        found = file.read(count)
+    if len(found) < count:
+        raise ImageError(f"truncated: a directory begins at byte {at}, the file ends at {size}")
+    return found
