@@ -10,7 +10,10 @@ import zarr
 from test_tables import make_store
 
 import nanoarray as na
+from nanoarray.archive import store
+from nanoarray.archive.chunk_writer import chunk_layout, write_chunks
 from nanoarray.archive.guard import check_safe
+from nanoarray.archive.verify import verify
 from nanoarray.errors import InputError
 
 
@@ -101,13 +104,59 @@ def test_metadata_that_is_no_object(url, content):
     refused(url, "metadata that is")
 
 
+def linked(url, key, target):
+    path = os.path.join(url, key)
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    elif os.path.exists(path):
+        os.remove(path)
+    os.symlink(target, path)
+
+
 def test_links_lead_nowhere(url, tmp_path):
+    """A linked chunk is refused when it is read, by whatever reads it."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
-    chunk = os.path.join(url, "grains", "area", "c", "0")
-    os.remove(chunk)
-    os.symlink(secret, chunk)
-    refused(url, "'grains/area/c/0' in it is a link")
+    linked(url, "grains/area/c/0", secret)
+    for read in (
+        lambda: na.open(url)["grains"]["area"].values,
+        lambda: na.table(url, "grains")["area"].values,
+        lambda: verify(url),
+        lambda: store.write_rows(url, "grains", slice(0, 5), {"area": np.zeros(5)}),
+    ):
+        with pytest.raises(InputError, match="'grains/area/c/0' in it is a link"):
+            read()
+    assert secret.read_bytes() == b"secret"
+
+
+def test_linked_folders_of_chunks_lead_nowhere(url, tmp_path):
+    outside = tmp_path / "outside"
+    shutil.copytree(os.path.join(url, "grains", "area", "c"), outside)
+    before = {p: p.read_bytes() for p in outside.iterdir()}
+    linked(url, "grains/area/c", outside)
+    refused(url, "'grains/area/c' in it is a link")
+    layout = chunk_layout(url, "grains", "area")
+    assert layout.folder
+    with pytest.raises(InputError, match="'grains/area/c' in it is a link"):
+        write_chunks(layout, 0, np.zeros(5, layout.dtype))
+    assert {p: p.read_bytes() for p in outside.iterdir()} == before
+
+
+def test_a_pipe_in_place_of_a_chunk_is_not_read(url):
+    os.remove(os.path.join(url, "grains", "area", "c", "0"))
+    os.mkfifo(os.path.join(url, "grains", "area", "c", "0"))
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        na.table(url, "grains")["area"].load()
+
+
+def test_opening_does_not_depend_on_the_number_of_chunks(url, monkeypatch):
+    """Folders of chunks are not walked: what is looked at is counted."""
+    seen = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: seen.append(str(path)) or real(path))
+    check_safe(url)
+    assert seen
+    assert not [path for path in seen if "/c/" in path or path.endswith("/c")]
 
 
 def test_linked_folders_are_not_written_through(url, tmp_path):

@@ -22,6 +22,7 @@ from numcodecs.vlen import VLenUTF8
 from numcodecs.zstd import Zstd
 
 from nanoarray.archive import store
+from nanoarray.archive.guard import check_way
 
 _TEXT = "string"
 _CODECS = {_TEXT: ["vlen-utf8", "zstd"]}
@@ -144,6 +145,7 @@ def _write_chunk(layout: ChunkLayout, at: Sequence[int], part: np.ndarray) -> in
     if layout.summed:
         content += google_crc32c.value(content).to_bytes(4, "little")
     place = os.path.join(layout.folder, "c", *(str(n) for n in at))
+    check_way(layout.url, os.path.relpath(place, layout.url))
     os.makedirs(os.path.dirname(place), exist_ok=True)
     temporary = f"{place}.{uuid.uuid4().hex}.partial"  # as zarr names them
     try:

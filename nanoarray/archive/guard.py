@@ -2,7 +2,9 @@
 
 Reading Zarr v3 arrays runs no code, as long as the codecs are plain compressors; Zarr v2 has a
 codec that unpickles, and is refused. Metadata may declare shapes that fill the memory, names that
-lead out of the folder, and a folder may hold links to anywhere.
+lead out of the folder, and a folder may hold links to anywhere. Metadata is checked when a store is
+opened, the way to a chunk when it is read or written: a store of a million chunks opens as fast as
+one of ten.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -19,6 +22,8 @@ import numpy as np
 
 from nanoarray.errors import InputError
 
+#: Folder of a store where runs say that they work on it; no group.
+RUNS = ".runs"
 #: Codecs that can do nothing but transform bytes.
 CODECS = frozenset(
     "bytes zstd gzip blosc crc32c vlen-utf8 vlen-bytes transpose sharding_indexed".split()
@@ -49,7 +54,7 @@ def check_safe(url: str) -> None:
         Naming the array and what is wrong with it.
     """
     if "://" not in url:
-        _check_files(url)
+        _check_folder(url, RUNS)
     for count, (name, metadata) in enumerate(_nodes(url)):
         if count > MAX_NODES:
             raise _unsafe(url, "it", f"more than {MAX_NODES} groups and arrays")
@@ -62,29 +67,54 @@ def check_safe(url: str) -> None:
                 raise _unsafe(url, where, reason)
 
 
+def check_way(root: str, key: str) -> None:
+    """Refuse an object of a local store that is not reached by plain folders, or is no plain file.
+
+    Parameters
+    ----------
+    root
+        Folder of the store, which may itself be a link.
+    key
+        Of an object or a folder in it, which need not be there.
+
+    Raises
+    ------
+    InputError
+        Naming the link, or what is neither file nor folder.
+    """
+    path = root
+    for part in key.strip("/").split("/"):
+        path = f"{path}/{part}"
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if part == ".." or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            _refuse_entry(root, os.path.relpath(path, root), link=stat.S_ISLNK(mode))
+
+
 def _unsafe(url: str, where: str, reason: str) -> InputError:
     return InputError(f"{url} is not opened: {where} has {reason}; nanoarray writes no such store")
 
 
-def _check_files(url: str) -> None:
+def _refuse_entry(url: str, name: str, *, link: bool) -> None:
+    kind = "a link" if link else "neither a file nor a folder"
+    raise InputError(
+        f"{url} is not opened: {name!r} in it is {kind}, and a store has none: "
+        "copy what it stands for into its place"
+    )
+
+
+def _check_folder(url: str, name: str) -> None:
     """Refuse links, which could lead anywhere, and what is neither file nor folder."""
-    todo = [url]
-    while todo:
-        with suppress(FileNotFoundError), os.scandir(todo.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(entry.path)
-                    continue
-                if entry.is_symlink() or not entry.is_file(follow_symlinks=False):
-                    kind = "a link" if entry.is_symlink() else "neither a file nor a folder"
-                    name = os.path.relpath(entry.path, url)
-                    raise InputError(
-                        f"{url} is not opened: {name!r} in it is {kind}, and a store has none: "
-                        "copy what it stands for into its place"
-                    )
-                if entry.name in (".zgroup", ".zarray", ".zattrs"):
-                    name = os.path.relpath(entry.path, url)
-                    raise _unsafe(url, repr(name), "metadata of Zarr format 2")
+    with suppress(FileNotFoundError), os.scandir(os.path.join(url, name)) as entries:
+        for entry in entries:
+            inside = f"{name}/{entry.name}".lstrip("/")
+            plain = entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
+            if not plain:
+                _refuse_entry(url, inside, link=entry.is_symlink())
+            if entry.name in (".zgroup", ".zarray", ".zattrs"):
+                raise _unsafe(url, repr(inside), "metadata of Zarr format 2")
 
 
 def _nodes(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -92,34 +122,48 @@ def _nodes(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     import fsspec
 
     fs, root = fsspec.core.url_to_fs(url)
-    todo = [""]
-    while todo:
-        name = todo.pop()
-        place = f"{root}/{name}".rstrip("/")
-        path = f"{place}/zarr.json"
-        try:
-            size = fs.size(path)
-            if size > MAX_METADATA_BYTES:
-                raise _unsafe(url, repr(name), f"{size} bytes of metadata")
-            content = fs.cat_file(path)
-        except FileNotFoundError:
-            continue  # no node: nothing reads it; or a run is just replacing it
-        metadata = _parsed(url, name, content)
-        yield name, metadata
-        consolidated = metadata.get("consolidated_metadata")
-        entries = consolidated.get("metadata") if isinstance(consolidated, dict) else None
-        for inner, entry in entries.items() if isinstance(entries, dict) else ():
-            if inner.startswith("/") or ".." in inner.split("/") or not isinstance(entry, dict):
-                raise _unsafe(url, repr(inner), "a name that leads out of the store")
-            yield inner, entry
-        if metadata.get("node_type") == "group":
-            children = fs.ls(place, detail=True)
-            names = [
-                c["name"].rstrip("/").rsplit("/", 1)[-1]
-                for c in children
-                if c["type"] == "directory"
-            ]
-            todo += [f"{name}/{child}".lstrip("/") for child in names]
+    local = "://" not in url
+    level = [""]
+    while level:
+        if local:
+            for name in level:
+                _check_folder(url, name)
+        paths = [f"{root}/{name}".rstrip("/") + "/zarr.json" for name in level]
+        # A range is one request; a whole object would be asked for its size first.
+        contents = fs.cat_ranges(
+            paths, [0] * len(paths), [MAX_METADATA_BYTES + 1] * len(paths), on_error="return"
+        )
+        groups = []
+        for name, content in zip(level, contents, strict=True):
+            if isinstance(content, FileNotFoundError | IsADirectoryError):
+                continue  # no node: nothing reads it; or a run is just replacing it
+            if isinstance(content, BaseException):
+                raise content
+            if len(content) > MAX_METADATA_BYTES:
+                raise _unsafe(url, repr(name), f"more than {MAX_METADATA_BYTES} bytes of metadata")
+            metadata = _parsed(url, name, content)
+            yield name, metadata
+            yield from _consolidated(url, metadata)
+            if metadata.get("node_type") == "group":
+                groups.append(name)
+        level = [child for name in groups for child in _children(fs, root, name)]
+
+
+def _consolidated(url: str, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What a group says of the groups and arrays in it."""
+    consolidated = metadata.get("consolidated_metadata")
+    entries = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    for inner, entry in entries.items() if isinstance(entries, dict) else ():
+        if inner.startswith("/") or ".." in inner.split("/") or not isinstance(entry, dict):
+            raise _unsafe(url, repr(inner), "a name that leads out of the store")
+        yield inner, entry
+
+
+def _children(fs: Any, root: str, group: str) -> list[str]:
+    """Names of the folders in a group."""
+    found = fs.ls(f"{root}/{group}".rstrip("/"), detail=True)
+    names = [c["name"].rstrip("/").rsplit("/", 1)[-1] for c in found if c["type"] == "directory"]
+    return [f"{group}/{name}".lstrip("/") for name in names if name != RUNS]
 
 
 def _parsed(url: str, name: str, content: bytes) -> Mapping[str, Any]:

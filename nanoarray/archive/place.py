@@ -1,4 +1,4 @@
-"""Where a store lies, and a zarr store over it that notices damaged chunks.
+"""Where a store lies, and a zarr store over it that notices damaged chunks and links.
 
 Every chunk ends in its CRC-32C. zarr checks it too, but says neither which chunk nor which store.
 """
@@ -15,11 +15,13 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
+from nanoarray.archive.guard import RUNS as RUNS
+from nanoarray.archive.guard import check_way
 from nanoarray.errors import DamagedError, InputError
 
-#: Folder of a store where runs say that they work on it; no group.
-RUNS = ".runs"
 _SUM_BYTES = 4
+#: What drivers are told, by protocol. Of S3: otherwise every read begins with asking for the size.
+_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}
 
 
 def as_url(place: str | os.PathLike[str]) -> str:
@@ -59,7 +61,50 @@ def check_place(url: str) -> None:
 
 def chunks_at(url: str) -> CheckedStore:
     """The zarr store at an address."""
-    return CheckedStore(FsspecStore.from_url(url) if "://" in url else LocalStore(url), url)
+    if "://" not in url:
+        return CheckedStore(PlainStore(url), url)
+    options = _OPTIONS.get(url.split("://")[0])
+    return CheckedStore(FsspecStore.from_url(url, storage_options=options), url)
+
+
+class PlainStore(LocalStore):  # type: ignore[misc]  # zarr is not followed
+    """A local store that reads and writes nothing through links, pipes or devices."""
+
+    async def get(
+        self,
+        key: str,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """As zarr's."""
+        check_way(str(self.root), key)
+        return await super().get(key, prototype, byte_range)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """As zarr's."""
+        check_way(str(self.root), key)
+        await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """As zarr's."""
+        check_way(str(self.root), key)
+        await super().set_if_not_exists(key, value)
+
+    async def delete(self, key: str) -> None:
+        """As zarr's."""
+        check_way(str(self.root), key)
+        await super().delete(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """As zarr's."""
+        check_way(str(self.root), prefix)
+        await super().delete_dir(prefix)
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """As zarr's."""
+        check_way(str(self.root), prefix)
+        async for name in super().list_dir(prefix):
+            yield name
 
 
 class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]  # zarr is not followed
