@@ -2,7 +2,7 @@
 
 The depth map is flooded from its maxima downwards. Where two basins meet, they become one crystal
 if the pass between them is deep enough relative to the shallower of the two; a contact line lowers
-it. Nothing here is learned.
+it. Pieces of one crystal that are left are joined. Nothing here is learned.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nanoarray.nanocrystal.segment.flood import basins
+from nanoarray.nanocrystal.segment.net_join import join_pieces
 
 __all__ = ["Decoding", "decode"]
 
@@ -79,7 +80,7 @@ def decode(
     use = settings or Decoding()
     ground = np.clip(depth, 0, _DEEPEST) * (1 - use.line_weight * contact)
     ground = ndimage.gaussian_filter(ground, use.smooth_px)
-    return basins(
+    labels = basins(
         ground,
         foreground >= use.foreground,
         share=use.saddle,
@@ -88,3 +89,4 @@ def decode(
         weight=foreground,
         least_weight=use.least_probability,
     )
+    return join_pieces(labels, contact)
