@@ -2,8 +2,8 @@
 
 Every trial takes a fresh copy of one small ingested archive, breaks something at a random moment
 while a stage runs in processes of its own, then gives the same command again until it ends by
-itself, and compares the store with that of an undisturbed run, value by value. That only missing
-blocks are done again is checked by the tests.
+itself, and compares the store with that of an undisturbed run, value by value. A re-run has to
+compute exactly the blocks that had no mark before it.
 
     python -m benchmarks.faults [--trials N] [--quick] [--only NAME ...]
 """
@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,21 @@ from nanoarray.archive.verify import forget, verify
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from fault_stage import drive, write_images  # noqa: E402
+from fault_stage import BLOCK, drive, write_images  # noqa: E402
 
 IMAGES = 24
 #: Seconds that the kernel sleeps per image, so that faults find it at work.
-SLOW_S = 0.05
+SLOW_S = 0.15
+#: Longest wait between the first mark and the fault [s]: most of them meet a run at work.
+WAIT_S = 2.0
 #: A command that has not ended by then counts as wrong [s].
 LIMIT_S = 300
+#: Of the commands that are given.
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @dataclass
@@ -49,6 +57,9 @@ class Trial:
     url: str
     random: random.Random
     environment: dict[str, str]
+    #: Blocks without a mark before a re-run that ended by itself, and blocks that it computed.
+    missing: list[int] = field(default_factory=list)
+    computed: list[int] = field(default_factory=list)
 
     def start(self, **trouble: object) -> subprocess.Popen:
         """Give the command."""
@@ -57,7 +68,8 @@ class Trial:
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", code],
             env=self.environment,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -67,7 +79,7 @@ class Trial:
         deadline = time.monotonic() + LIMIT_S
         while process.poll() is None and time.monotonic() < deadline and not self.marked():
             time.sleep(0.02)
-        time.sleep(self.random.uniform(0, IMAGES * SLOW_S))
+        time.sleep(self.random.uniform(0, WAIT_S))
 
     def marked(self) -> set[int]:
         """Blocks that are finished and marked."""
@@ -75,16 +87,29 @@ class Trial:
             return set(np.flatnonzero(store.block_keys(self.url, "mean")).tolist())
         return set()
 
-    def finish(self, **trouble: object) -> bool:
-        """Give the command until it ends by itself; at most three times."""
+    def finish(self) -> bool:
+        """Give the command until it ends by itself, at most three times; count what it does."""
         for _ in range(3):
-            process = self.start(**trouble)
-            try:
-                if process.wait(LIMIT_S) == 0:
-                    return True
-            except subprocess.TimeoutExpired:
-                kill_tree(process.pid)
+            missing = IMAGES // BLOCK - len(self.marked())
+            process = self.start()
+            if self.ends(process):
+                self.missing.append(missing)
+                self.computed.append(self.blocks_of(process))
+                return True
         return False
+
+    def ends(self, process: subprocess.Popen) -> bool:
+        """Whether a command ends by itself in time, and well."""
+        try:
+            return process.wait(LIMIT_S) == 0
+        except subprocess.TimeoutExpired:
+            kill_tree(process.pid)
+            return False
+
+    def blocks_of(self, process: subprocess.Popen) -> int:
+        """How many blocks a command says that it computed."""
+        words = process.stdout.read().split() if process.stdout else []
+        return int(words[1]) if len(words) > 1 else -1
 
 
 def kill_tree(pid: int) -> None:
@@ -108,7 +133,7 @@ def workers_of(process: subprocess.Popen) -> list[psutil.Process]:
 
 
 def kill_worker(trial: Trial) -> bool:
-    """SIGKILL to one of two workers; the run goes on by itself."""
+    """SIGKILL to one of two workers; the run goes on by itself, and leaves nothing to do."""
     trial.environment["FAULT_WORKERS"] = "2"
     process = trial.start()
     trial.until_busy(process)
@@ -116,12 +141,9 @@ def kill_worker(trial: Trial) -> bool:
     if workers:
         with suppress(psutil.NoSuchProcess):
             trial.random.choice(workers).kill()
-    try:
-        if process.wait(LIMIT_S) == 0:
-            return True
-    except subprocess.TimeoutExpired:
-        kill_tree(process.pid)
-    return False
+    ended = trial.ends(process)
+    del trial.environment["FAULT_WORKERS"]
+    return ended and trial.finish()
 
 
 def kill_driver(trial: Trial) -> bool:
@@ -221,6 +243,8 @@ def damage(trial: Trial, harm: Callable[[bytes, int], bytes | None]) -> bool:
     if len({d.block for d in found.damage}) != 1:
         return False
     forget(trial.url, found.damage)
+    trial.missing.clear()
+    trial.computed.clear()
     return trial.finish()
 
 
@@ -229,11 +253,11 @@ FAULTS: dict[str, tuple[Callable[[Trial], bool], float]] = {
     "SIGKILL of the driver, threads": (kill_driver, 1.0),
     "SIGKILL of the driver of workers": (kill_driver_of_workers, 1.0),
     "SIGKILL of everything": (kill_everything, 1.0),
-    "SIGKILL of the scheduler": (kill_scheduler, 0.5),
+    "SIGKILL of the scheduler": (kill_scheduler, 0.75),
     "two drivers at once": (two_drivers, 0.5),
-    "a flipped bit": (flip, 1.0),
-    "a truncated chunk": (truncate, 1.0),
-    "a lost chunk": (lose, 1.0),
+    "a flipped bit": (flip, 0.5),
+    "a truncated chunk": (truncate, 0.5),
+    "a lost chunk": (lose, 0.5),
 }
 
 
@@ -245,7 +269,6 @@ def cluster() -> Iterator[tuple[str, list[subprocess.Popen]]]:
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     dask = str(Path(sys.executable).parent / "dask")
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     worker = [dask, "worker", address, "--nthreads", "1", "--no-dashboard"]
     commands = [
         [dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
@@ -253,7 +276,7 @@ def cluster() -> Iterator[tuple[str, list[subprocess.Popen]]]:
         worker,
     ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    processes = [subprocess.Popen(c, env=environment, **quiet) for c in commands]
+    processes = [subprocess.Popen(c, env=ENVIRONMENT, **quiet) for c in commands]
     try:
         yield address, processes
     finally:
@@ -294,25 +317,47 @@ def main() -> None:
         shutil.copytree(root / "base.zarr", root / "clean.zarr")
         drive(str(root / "clean.zarr"), slow_s=SLOW_S)
         expected = content(str(root / "clean.zarr"))
-        print(f"{'fault':<34} {'tried':>6} {'equal':>6} {'s each':>7}", flush=True)
+        head = f"{'fault':<34} {'tried':>6} {'equal':>6} {'interrupted':>12}"
+        print(f"{head} {'missing':>8} {'computed':>9} {'s each':>7}", flush=True)
         for name, (fault, weight) in FAULTS.items():
             if options.only and not any(word in name for word in options.only):
                 continue
             count = 1 if options.quick else max(1, round(options.trials * weight))
-            equal, start = 0, time.perf_counter()
-            for k in range(count):
-                url = str(root / f"trial{k}.zarr")
-                shutil.copytree(root / "base.zarr", url)
-                environment = {
-                    **os.environ,
-                    "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-                    "OMP_NUM_THREADS": "1",
-                }
-                ended = fault(Trial(url, chance, environment))
-                equal += ended and same(content(url), expected) and not verify(url).damage
-                shutil.rmtree(url, ignore_errors=True)
-            each = (time.perf_counter() - start) / count
-            print(f"{name:<34} {count:>6} {equal:>6} {each:>7.1f}", flush=True)
+            try_fault(root, name, fault, count, chance, expected)
+
+
+def try_fault(
+    root: Path,
+    name: str,
+    fault: Callable[[Trial], bool],
+    count: int,
+    chance: random.Random,
+    expected: dict[str, np.ndarray],
+) -> None:
+    """Try one fault and print its row: a trial is right when values and amount of work are."""
+    right = interrupted = missing = computed = 0
+    start = time.perf_counter()
+    for k in range(count):
+        url = str(root / f"trial{k}.zarr")
+        shutil.copytree(root / "base.zarr", url)
+        trial = Trial(url, chance, dict(ENVIRONMENT))
+        ended = fault(trial)
+        right += (
+            ended
+            and trial.computed == trial.missing
+            and same(content(url), expected)
+            and not verify(url).damage
+        )
+        interrupted += any(trial.missing)
+        missing += sum(trial.missing)
+        computed += sum(trial.computed)
+        shutil.rmtree(url, ignore_errors=True)
+    each = (time.perf_counter() - start) / count
+    print(
+        f"{name:<34} {count:>6} {right:>6} {interrupted:>12} {missing:>8} {computed:>9} "
+        f"{each:>7.1f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
