@@ -320,15 +320,16 @@ def test_interrupted_ingest_is_finished_by_the_next(folder, url, monkeypatch, wr
 
     for k in range(6):
         write_tiff(folder / f"more{k}.tif", picture(50, 50))
-    write = module.write_block
+    write = module.write_blocks
 
-    def stop(layouts, rows, *rest):
-        if rows.start == module.BLOCK:
+    def stop(layouts, blocks):
+        if blocks[0].number == 1:
             raise OSError(28, "No space left on device")
-        return write(layouts, rows, *rest)
+        return write(layouts, blocks)
 
-    monkeypatch.setattr(module, "write_block", stop)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(module, "write_blocks", stop)
+    monkeypatch.setattr(module, "MOST_BLOCKS", 1)
+    with pytest.raises(OSError, match=r"No space left.*store\.zarr"):
         na.ingest(folder, url)
     with pytest.raises(InputError, match="is incomplete"):
         na.run("superlattice", url)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -130,3 +132,32 @@ def _is_folder_micrograph(path: str) -> bool:
 
 def _suffix_text() -> str:
     return ", ".join((*known_suffixes(), *known_suffixes(folders=True)))
+
+
+#: Of files that look like images; those that are read are not counted.
+_OTHER_FORMATS = frozenset((".bmp", ".gif", ".dm3", ".dm4", ".emd", ".ser", ".emi", ".mrc", ".h5"))
+
+
+def find_others(sources: Iterable[str | os.PathLike[str]]) -> Counter[str]:
+    """Count the files below folders that look like images but cannot be read, by suffix.
+
+    The emi file of an acquisition counts where the ser files with its images are not beside it.
+    """
+    counts: Counter[str] = Counter()
+    others = _OTHER_FORMATS - set(known_suffixes())
+    for source in sources:
+        for _, _, names in os.walk(source):
+            for name in names:
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() not in others:
+                    continue
+                if suffix.lower() == ".emi":
+                    counts.update([] if _has_ser(stem, names) else [".emi without its .ser"])
+                else:
+                    counts.update([suffix.lower()])
+    return counts
+
+
+def _has_ser(stem: str, names: Iterable[str]) -> bool:
+    images = re.compile(re.escape(stem) + r"_\d+\.ser", re.IGNORECASE)
+    return any(images.fullmatch(name) for name in names)

@@ -7,17 +7,22 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.engine import Progress
-from nanoarray.archive.executor import open_executor
+from nanoarray.archive.executor import Executor, open_executor
 from nanoarray.archive.lease import working_on
 from nanoarray.archive.store import GroupPlan
 from nanoarray.archive.verify import seal
 from nanoarray.errors import InputError
+from nanoarray.images.finding import find_others
 from nanoarray.images.geometry import TILTED, Stretch
+from nanoarray.images.ingest_report import IngestReport as IngestReport
 from nanoarray.images.ingest_write import (
     KERNEL_VERSION,
     PER_BLOCK,
@@ -30,68 +35,22 @@ from nanoarray.images.ingest_write import (
 )
 from nanoarray.images.row_scales import ScaleOptions
 from nanoarray.images.rows import (
+    News,
     check_tags,
     existing_rows,
+    has_pixels,
     known_content,
     retagged,
     settled_news,
     sort_out,
     tag_columns,
 )
-from nanoarray.images.scan import image_ids, other_files, scan
-from nanoarray.images.tags import merge_tags, read_tags_csv, settle_copies
+from nanoarray.images.scan import ScannedImage, image_ids, scan
+from nanoarray.images.tags import MergedTags, merge_tags, read_tags_csv, settle_copies
 from nanoarray.images.units import check_possible
 
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What an ingest did, for people."""
-
-    store: str
-    added: tuple[str, ...]
-    repaired: tuple[str, ...]
-    unchanged: int
-    duplicates: tuple[tuple[str, str], ...]
-    failed: tuple[tuple[str, str], ...]
-    without_pixel_size: tuple[str, ...]
-    disagreements: tuple[str, ...]
-    untagged: tuple[str, ...]
-    pattern_misses: tuple[str, ...]
-    retagged: tuple[str, ...]
-    other_files: Mapping[str, int]
-
-    def lines(self, listed: int = 10) -> list[str]:
-        """The report as lines: a summary, then what deserves a look."""
-        total = self.unchanged + len(self.added)
-        new = len({image for image, _ in self.failed} & set(self.added))
-        lines = [
-            f"{self.store}: {len(self.added)} images added, {self.unchanged} were there, "
-            f"{total} in all"
-        ]
-        rest: list[tuple[str, Sequence[str]]] = [
-            (
-                f"unreadable ({new} of them new), kept with the reason",
-                [f"{i}: {r}" for i, r in self.failed],
-            ),
-            ("read again after repair", self.repaired),
-            ("not added, same content as another", [f"{a} = {b}" for a, b in self.duplicates]),
-            ("without a pixel size (pass --pixel-size NM)", self.without_pixel_size),
-            ("tags on which sources disagree", self.disagreements),
-            ("not in the tags table", self.untagged),
-            ("name does not match the pattern", self.pattern_misses),
-            ("tags changed", self.retagged),
-            (
-                "files of other kinds left aside",
-                [f"{count} {suffix}" for suffix, count in sorted(self.other_files.items())],
-            ),
-        ]
-        for title, entries in rest:
-            if entries:
-                lines.append(f"{title}: {len(entries)}")
-                lines += [f"  {entry}" for entry in entries[:listed]]
-                if len(entries) > listed:
-                    lines.append(f"  and {len(entries) - listed} more")
-        return lines
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def ingest(
@@ -163,65 +122,143 @@ def ingest(
     with (
         working_on(url, "ingest") as lease,
         open_executor(workers=workers, scheduler=scheduler, lease=lease) as executor,
+        _errors_name(url),
     ):
         before = existing_rows(url)
-        scanned = scan(executor, files, known_content(before), progress, scale_bar=scale_bar)
-        rows, news = sort_out(before, scanned)
-        merged = merge_tags(
-            [r.image for r in rows],
-            paths=[r.path for r in rows],
-            table=table,
-            table_units=units,
-            pattern=pattern,
-            file_tags=[dict(r.tags) for r in rows],
-        )
-        path_of = {row.image: row.path for row in scanned}
-        copies = {copy: (path_of[copy], original) for copy, original in news.duplicates}
-        merged, lost = settle_copies(merged, [r.image for r in rows], copies, table)
-        check_tags(merged, pattern, len(rows))
+        known = known_content(before)
+        # What is in the store is known by its SHA-256: new files are compared with it.
+        hashed = has_pixels(url)
+        scanned = scan(executor, files, known, progress, scale_bar=scale_bar, hashed=hashed)
         options = ScaleOptions(
             pixel_size_nm=pixel_size_nm,
             tilt_correction=tilt_correction,
             square_pixels=square_pixels,
             use_scale_bar=scale_bar not in ("", "check"),
-            images=frozenset(path_of),
+            images=frozenset(row.image for row in scanned),
         )
         # Everything that can be refused is refused before anything is written.
-        columns, _ = tag_columns(rows, merged, before, news, options)
-        placed = [
-            Placed(row, Stretch(x, y))
-            for row, x, y in zip(rows, columns["stretch_x"], columns["stretch_y"], strict=True)
-        ]
+        draft = _draft(before, scanned, _Said(table, units, pattern), options)
         store.create_store(url)
         report = progress_report(progress, lambda: time.perf_counter() - start)
-        with _group(url, placed) as plan:
-            write_columns(url, columns, merged.units)  # what an interrupted ingest leaves is whole
-            fresh = frozenset(row.image for row in [*news.added, *news.reread])
-            rows = write_pixels(url, placed, plan, executor, report, fresh=fresh)
-            news = settled_news(rows, news, before)
-            columns, notes = tag_columns(rows, merged, before, news, options)
-            trim(url, columns, plan.resolved["dtype"])
-            write_columns(url, columns, merged.units)
-    mine = [row for row in rows if row.image in path_of]
-    no_size = [
-        r.image
-        for r, size in zip(rows, columns["pixel_size"], strict=True)
-        if not r.problem and math.isnan(size)
+        done = _write(url, draft, executor, report)
+    return _report(url, done, other_files=find_others(wanted))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a person says about the images: a table with its units, and a pattern of names."""
+
+    table: pd.DataFrame | None
+    units: Mapping[str, str]
+    pattern: str | None
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """The group as it will be: its rows, what is new in them, and its columns.
+
+    Attributes
+    ----------
+    before
+        Columns of the finished rows of the store.
+    rows, news
+        Of the store and of this call, and which are new.
+    merged, lost
+        Tags of every row, and those of copies that had to give way.
+    options
+        What the caller says about scales; its ``images`` are those of this call.
+    columns, notes
+        Every one-dimensional variable, and what is doubtful about them.
+    """
+
+    before: Mapping[str, np.ndarray]
+    rows: list[ScannedImage]
+    news: News
+    merged: MergedTags
+    lost: Sequence[object]
+    options: ScaleOptions
+    columns: dict[str, np.ndarray]
+    notes: list[str]
+
+
+def _draft(
+    before: dict[str, np.ndarray],
+    scanned: Sequence[ScannedImage],
+    said: _Said,
+    options: ScaleOptions,
+) -> _Draft:
+    """What the files declare, put together with the store and the tags."""
+    rows, news = sort_out(before, scanned)
+    images = [row.image for row in rows]
+    merged = merge_tags(
+        images,
+        paths=[row.path for row in rows],
+        table=said.table,
+        table_units=said.units,
+        pattern=said.pattern,
+        file_tags=[dict(row.tags) for row in rows],
+    )
+    path_of = {row.image: row.path for row in scanned}
+    copies = {copy: (path_of[copy], original) for copy, original in news.duplicates}
+    merged, lost = settle_copies(merged, images, copies, said.table)
+    check_tags(merged, said.pattern, len(rows))
+    columns, notes = tag_columns(rows, merged, before, news, options)
+    return _Draft(before, rows, news, merged, lost, options, columns, notes)
+
+
+def _write(
+    url: str, draft: _Draft, executor: Executor, report: Callable[[int, int, int], None]
+) -> _Draft:
+    """Write the group; gives it as it turned out when the images were decoded."""
+    columns, units = draft.columns, draft.merged.units
+    placed = [
+        Placed(row, Stretch(x, y))
+        for row, x, y in zip(draft.rows, columns["stretch_x"], columns["stretch_y"], strict=True)
     ]
+    with _group(url, placed) as plan:
+        write_columns(url, columns, units)  # what an interrupted ingest leaves is whole
+        fresh = frozenset(row.image for row in [*draft.news.added, *draft.news.reread])
+        rows = write_pixels(url, placed, plan, executor, report, fresh=fresh)
+        news = settled_news(rows, draft.news, draft.before)
+        columns, notes = tag_columns(rows, draft.merged, draft.before, news, draft.options)
+        trim(url, columns, plan.resolved["dtype"])
+        write_columns(url, columns, units)
+    return replace(draft, rows=rows, news=news, columns=columns, notes=notes)
+
+
+def _report(url: str, done: _Draft, *, other_files: Mapping[str, int]) -> IngestReport:
+    rows, news, merged = done.rows, done.news, done.merged
+    no_size = [
+        row.image
+        for row, size in zip(rows, done.columns["pixel_size"], strict=True)
+        if not row.problem and math.isnan(size)
+    ]
+    failed = [(r.image, r.problem) for r in rows if r.problem and r.image in done.options.images]
     return IngestReport(
         store=url,
         added=tuple(r.image for r in news.added),
         repaired=tuple(r.image for r in news.reread if not r.problem),
         unchanged=len(rows) - len(news.added),
         duplicates=tuple(news.duplicates),
-        failed=tuple((r.image, r.problem) for r in mine if r.problem),
+        failed=tuple(failed),
         without_pixel_size=tuple(no_size),
-        disagreements=tuple(map(str, [*merged.disagreements, *lost, *notes])),
+        disagreements=tuple(map(str, [*merged.disagreements, *done.lost, *done.notes])),
         untagged=tuple(merged.untagged_images),
         pattern_misses=tuple(merged.pattern_misses),
-        retagged=tuple(retagged(before, columns)),
-        other_files=other_files(wanted),
+        retagged=tuple(retagged(done.before, done.columns)),
+        other_files=other_files,
     )
+
+
+@contextmanager
+def _errors_name(url: str) -> Iterator[None]:
+    """Errors of the system that name no file, such as that of a full disk, name the store."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, url) from error
+        raise
 
 
 def _check_options(

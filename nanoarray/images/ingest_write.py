@@ -6,6 +6,8 @@ its data bar, whether it can be read at all) comes back with the task.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,10 +29,15 @@ from nanoarray.images.formats import Frame
 from nanoarray.images.geometry import Stretch, stretched
 from nanoarray.images.read import Micrograph, frames_of, open_source, quiet_tifffile
 from nanoarray.images.scan import ScannedImage, decoded, stamp_of, unreadable
+from nanoarray.images.source import Source
 
 KERNEL_VERSION = 1
 #: Images per block: large enough that a task is not overhead, small enough to share a few images.
 BLOCK = 2
+#: A task takes blocks of up to so many bytes of pixels, and so many of them: one task per block of
+#: small images would cost as much as their reading.
+TASK_BYTES = 2**24
+MOST_BLOCKS = 8
 #: The arrays that blocks fill.
 PER_BLOCK = ("intensity", "metadata")
 
@@ -149,25 +156,27 @@ def write_pixels(
     ]
     found = [int(key) for key in store.block_keys(url, "images")]
     layouts = tuple(chunk_layout(url, "images", n) for n in PER_BLOCK)
-    items, blocks = [], []
+    together = _blocks_per_task(plan)
+    tasks: dict[int, list[_Block]] = {}
     for b in range(plan.block_count):
         images = placed[plan.span(b)]
         done = found[b] == keys[b]
         clear = plan.arrays[0].shape[1:] if found[b] and not done else ()
         if not done or any(p.row.image in fresh and not p.row.problem for p in images):
-            items.append((layouts, plan.span(b), images, not done, clear))
-            blocks.append(b)
+            block = _Block(b, plan.span(b), images, not done, clear)
+            tasks.setdefault(b // together, []).append(block)
     rows = [p.row for p in placed]
     done_images, failed = 0, 0
-    total = sum(len(item[2]) for item in items)
+    todo = [block for blocks in tasks.values() for block in blocks]
+    total = sum(len(block.images) for block in todo)
     with BlockMarks(url, "images") as marks:
-        marks.clear(b for b in blocks if found[b] and found[b] != keys[b])
-        for position, result, error in run_careful(
+        marks.clear(b.number for b in todo if found[b.number] and b.write)
+        for _, result, error in run_careful(
             executor,
-            write_block,
-            items,
-            names=[f"images/{b}" for b in blocks],
-            probe=write_block,
+            write_blocks,
+            [(layouts, blocks) for blocks in tasks.values()],
+            names=[f"images/{first}" for first in tasks],
+            probe=write_blocks,
             parts=_images_of,
             without=_without,
         ):
@@ -177,88 +186,148 @@ def write_pixels(
                     if isinstance(error, NanoarrayError | OSError)
                     else NanoarrayError(f"writing images failed: {type(error).__name__}: {error}")
                 )
-            read, checksum = result
-            if items[position][3]:
-                marks.done(blocks[position], keys[blocks[position]], checksum)
-            rows[items[position][1]] = read
-            done_images += len(read)
-            failed += sum(bool(row.problem) for row in read)
+            for b, read, checksum in result:
+                images = placed[plan.span(b)]
+                if found[b] != keys[b]:
+                    hashed = [
+                        replace(p, row=replace(p.row, sha256=row.sha256)).identity
+                        for p, row in zip(images, read, strict=True)
+                    ]
+                    marks.done(b, prov.block_key(KERNEL_VERSION, hashed), checksum)
+                rows[plan.span(b)] = read
+                done_images += len(read)
+                failed += sum(bool(row.problem) for row in read)
             report(done_images, total, failed)
     return rows
 
 
+@dataclass(frozen=True)
+class _Block:
+    """The images of one block, to be decoded and, with ``write``, written.
+
+    ``clear`` is the height and width that pixels have room for where something else stands there.
+    """
+
+    number: int
+    rows: slice
+    images: Sequence[Placed]
+    write: bool
+    clear: Sequence[int] = ()
+
+
+def _blocks_per_task(plan: GroupPlan) -> int:
+    """Blocks of small images share a task, which costs as much as reading one of them."""
+    pixels = plan.arrays[0]
+    block_bytes = plan.block * math.prod(pixels.shape[1:]) * np.dtype(pixels.dtype).itemsize
+    return max(1, min(MOST_BLOCKS, TASK_BYTES // block_bytes))
+
+
 def _images_of(item: tuple) -> list[tuple]:
-    """The images of a block, each to be decoded alone."""
-    layouts, rows, images, *_ = item
-    return [(layouts, rows, [image], False, ()) for image in images]
+    """The images of a task, each to be decoded alone."""
+    layouts, blocks = item
+    return [
+        (layouts, [replace(block, images=[image], write=False, clear=())])
+        for block in blocks
+        for image in block.images
+    ]
 
 
 def _without(item: tuple, reasons: Mapping[int, str]) -> tuple:
-    """The block with problems in place of images that no process outlives."""
-    layouts, rows, images, *rest = item
-    said = [
-        replace(p, row=unreadable(p.row, f"cannot be read: {reasons[k]}")) if k in reasons else p
-        for k, p in enumerate(images)
-    ]
-    return layouts, rows, said, *rest
+    """The task with problems in place of images that no process outlives."""
+    layouts, blocks = item
+    said, k = [], 0
+    for block in blocks:
+        images = list(block.images)
+        for n, placed in enumerate(images):
+            if k in reasons:
+                row = unreadable(_hashed(placed.row), f"cannot be read: {reasons[k]}")
+                images[n] = replace(placed, row=row)
+            k += 1
+        said.append(replace(block, images=images))
+    return layouts, said
 
 
-def write_block(
-    layouts: tuple[ChunkLayout, ChunkLayout],
-    rows: slice,
-    images: Sequence[Placed],
-    write: bool,
-    clear: Sequence[int],
-) -> tuple[list[ScannedImage], int]:
-    """Decode the images of one block and write them, or only decode them.
+def write_blocks(
+    layouts: tuple[ChunkLayout, ChunkLayout], blocks: Sequence[_Block]
+) -> list[tuple[int, list[ScannedImage], int]]:
+    """Decode the images of some blocks and write them, or only decode them.
 
-    ``layouts`` are those of the pixels and of the files' metadata; ``clear`` is the height and
-    width that pixels have room for where something else stands there. Gives the rows, and the
-    checksum of the chunks that were written.
+    ``layouts`` are those of the pixels and of the files' metadata. Gives the number of each block,
+    its rows, and the checksum of the chunks that were written.
     """
+    with quiet_tifffile():
+        return [(block.number, *_write_block(layouts, block)) for block in blocks]
+
+
+def _write_block(
+    layouts: tuple[ChunkLayout, ChunkLayout], block: _Block
+) -> tuple[list[ScannedImage], int]:
     intensity, metadata = layouts
     written: dict[str, int] = {}
-    if clear:
+    if block.clear:
         store.write_rows(
             intensity.url,
             intensity.group,
-            rows,
-            {intensity.name: np.zeros((len(images), *clear), np.uint8)},
+            block.rows,
+            {intensity.name: np.zeros((len(block.images), *block.clear), np.uint8)},
         )
-    texts = np.full(len(images), "", dtype=object)
+    texts = np.full(len(block.images), "", dtype=object)
     found: list[ScannedImage] = []
-    opened: dict[str, list[Frame]] = {}
-    for k, placed in enumerate(images):
+    opened: dict[str, tuple[list[Frame], str]] = {}
+    for k, placed in enumerate(block.images):
         row = placed.row
         if not row.problem:
             row, micrograph = _decode(row, opened)
-            if micrograph is not None and write:
+            if micrograph is not None and block.write:
                 texts[k] = micrograph.raw_metadata
                 pixels = stretched(micrograph.pixels, placed.stretch)
-                written |= write_chunks(intensity, rows.start + k, pixels[np.newaxis])
+                written |= write_chunks(intensity, block.rows.start + k, pixels[np.newaxis])
         found.append(row)
-    if write and (clear or any(texts)):
-        written |= write_chunks(metadata, rows.start, texts)
+    if block.write and (block.clear or any(texts)):
+        written |= write_chunks(metadata, block.rows.start, texts)
     return found, chunks_checksum(written)
 
 
 def _decode(
-    row: ScannedImage, opened: dict[str, list[Frame]]
+    row: ScannedImage, opened: dict[str, tuple[list[Frame], str]]
 ) -> tuple[ScannedImage, Micrograph | None]:
+    """Decode an image; ``opened`` keeps the last file, of which the next image may be one too."""
+    if row.path not in opened:
+        opened.clear()
+        opened[row.path] = _frames_of(row), _hashed(row).sha256
+    frames, sha256 = opened[row.path]
+    row = replace(row, sha256=sha256)
+    if not sha256:
+        return unreadable(row, "cannot be read to its end"), None
+    found = decoded(row, next(f for f in frames if f.name == row.frame))
+    _check_unchanged(row)
+    return found
+
+
+def _frames_of(row: ScannedImage) -> list[Frame]:
     try:
-        if row.path not in opened:
-            opened.clear()
-            source = open_source(row.path)
-            same = row.stamp == stamp_of(row.path) if row.stamp[0] else source.sha256 == row.sha256
-            if not same:
-                raise InputError(f"{row.path} changed while it was being ingested: run it again")
-            with quiet_tifffile():
-                opened[row.path] = frames_of(source)
+        source = open_source(row.path)
+        if not row.stamp[0] and source.sha256 != row.sha256:
+            raise InputError(f"{row.path} changed since it was ingested: restore it")
+        _check_unchanged(row)
+        return frames_of(source)
     except ImageError as error:
         raise InputError(f"{row.path} {error}: it could be read before; run it again") from error
-    frame = next(f for f in opened[row.path] if f.name == row.frame)
-    with quiet_tifffile():
-        return decoded(row, frame)
+
+
+def _check_unchanged(row: ScannedImage) -> None:
+    """What was hashed, declared and decoded must be one file."""
+    if row.stamp[0] and row.stamp != stamp_of(row.path):
+        raise InputError(f"{row.path} changed while it was being ingested: run it again")
+
+
+def _hashed(row: ScannedImage) -> ScannedImage:
+    """The row with the SHA-256 of its file; without, where the file cannot be read."""
+    if row.sha256:
+        return row
+    with contextlib.suppress(OSError):
+        return replace(row, sha256=Source(row.path).sha256)
+    return row
 
 
 def progress_report(

@@ -41,6 +41,13 @@ def existing_rows(url: str) -> dict[str, np.ndarray]:
     return {name: values[:count] for name, values in columns.items()}
 
 
+def has_pixels(url: str) -> bool:
+    """Whether pixels are in the store already, as an interrupted ingest leaves them too."""
+    if not store.is_store(url) or not store.provenance(url, "images"):
+        return False
+    return bool(store.block_keys(url, "images").any())
+
+
 def known_content(before: Mapping[str, np.ndarray]) -> dict[str, KnownFile]:
     """The files whose images the store holds readable, by the id of the file."""
     if not before:
@@ -63,7 +70,7 @@ def sort_out(
     """All rows the store will have, old ones first, and what is new about them."""
     rows = [_row_of(before, i) for i in range(len(before.get("image", ())))]
     position = {row.image: i for i, row in enumerate(rows)}
-    content = {(row.sha256, row.frame): row.image for row in rows if not row.problem}
+    content = {row.content: row.image for row in rows if not row.problem}
     news = News([], [], [])
     for row in scanned:
         if row.image in position:
@@ -84,11 +91,11 @@ def sort_out(
                     "SHA-256): restore the file, give the new one another name, or ingest into "
                     "another store"
                 )
-        elif not row.problem and (row.sha256, row.frame) in content:
-            news.duplicates.append((row.image, content[row.sha256, row.frame]))
+        elif not row.problem and row.content in content:
+            news.duplicates.append((row.image, content[row.content]))
         else:
             if not row.problem:
-                content[row.sha256, row.frame] = row.image
+                content[row.content] = row.image
             news.added.append(row)
     return [*rows, *news.added], news
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +14,10 @@ from nanoarray.archive.blocks import within
 from nanoarray.archive.careful import run_careful
 from nanoarray.archive.engine import TIME_LIMIT_S, Progress
 from nanoarray.archive.executor import Executor
+from nanoarray.archive.tasks import run_tasks
 from nanoarray.errors import ImageError, InputError, NanoarrayError
 from nanoarray.images.finding import find_real
-from nanoarray.images.formats import Frame, known_suffixes
+from nanoarray.images.formats import Frame
 from nanoarray.images.grey import supported_dtype
 from nanoarray.images.read import (
     Micrograph,
@@ -29,10 +29,10 @@ from nanoarray.images.read import (
     scale_of,
 )
 from nanoarray.images.scale import ScaleReading
+from nanoarray.images.source import MAX_FILE_BYTES, Source
 from nanoarray.images.tags import tags_of_header
 
 _SCAN_BATCH = 16
-_OTHER_FORMATS = frozenset((".bmp", ".gif", ".dm3", ".dm4", ".emd", ".ser", ".emi", ".mrc", ".h5"))
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,15 @@ class KnownFile:
 
 @dataclass(frozen=True)
 class ScannedImage:
-    """What a first look at a file found; ``problem`` is "" where it is a micrograph."""
+    """What a first look at a file found; ``problem`` is "" where it is a micrograph.
+
+    ``sha256`` is "" as long as ``fingerprint`` tells the file from all others.
+    """
 
     image: str
     path: str
     sha256: str = ""
+    fingerprint: str = ""
     height: int = 0
     width: int = 0
     dtype: str = "uint8"
@@ -61,6 +65,11 @@ class ScannedImage:
     tags: Mapping[str, float | str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     problem: str = ""
+
+    @property
+    def content(self) -> tuple[str, str]:
+        """What images of equal content have in common."""
+        return self.sha256 or self.fingerprint, self.frame
 
 
 def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, Path]:
@@ -102,16 +111,6 @@ def as_text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def other_files(sources: Sequence[str | os.PathLike[str]]) -> Counter[str]:
-    """Count the files in the sources that look like images but cannot be read, by suffix."""
-    counts: Counter[str] = Counter()
-    others = _OTHER_FORMATS - set(known_suffixes())
-    for source in sources:
-        for _, _, names in os.walk(source):
-            counts.update(s for n in names if (s := Path(n).suffix.lower()) in others)
-    return counts
-
-
 def scan(
     executor: Executor,
     files: Mapping[str, Path],
@@ -119,16 +118,35 @@ def scan(
     progress: Callable[[Progress], None] | None,
     *,
     scale_bar: str = "",
+    hashed: bool = True,
 ) -> list[ScannedImage]:
     """Look at every image of every file, in parallel; the result is in the order of ``files``.
 
     What a file says before it is decoded is enough to plan the store. A file that only decoding can
-    tell about is decoded. ``known`` gives the files that were read before: of one that still has
-    its SHA-256, the rows hold no more than id, path and SHA-256. ``scale_bar`` is as for `ingest`.
+    tell about is decoded.
+
+    Parameters
+    ----------
+    executor
+        Where the files are read.
+    files
+        By id.
+    known
+        The files that were read before, by id: of one that still has its SHA-256, the rows hold no
+        more than id, path and SHA-256.
+    progress
+        Called with every step forward.
+    scale_bar
+        As for `ingest`.
+    hashed
+        Whether the SHA-256 of every file is needed, for which it is read whole. Otherwise only
+        those are hashed that may be copies of each other, and whoever reads the pixels hashes the
+        rest on the way: an archive larger than memory is then read from disk once.
     """
     start = time.perf_counter()
     entries = [
-        (image, os.path.abspath(path), known.get(image), "") for image, path in files.items()
+        (image, os.path.abspath(path), known.get(image), "", hashed)
+        for image, path in files.items()
     ]
     batches = [
         (entries[i : i + _SCAN_BATCH], scale_bar) for i in range(0, len(entries), _SCAN_BATCH)
@@ -152,7 +170,38 @@ def scan(
         if progress is not None:
             seconds = time.perf_counter() - start
             progress(Progress("reading", done, len(entries), "file", failed, seconds))
-    return [row for position in sorted(results) for row in results[position]]
+    rows = [row for position in sorted(results) for row in results[position]]
+    return _copies_hashed(executor, rows)
+
+
+def _copies_hashed(executor: Executor, rows: list[ScannedImage]) -> list[ScannedImage]:
+    """The rows, with the SHA-256 of files that may be copies of each other."""
+    paths: dict[str, set[str]] = {}
+    for row in rows:
+        if row.fingerprint and not row.sha256:
+            paths.setdefault(row.fingerprint, set()).add(row.path)
+    alike = sorted(path for same in paths.values() if len(same) > 1 for path in same)
+    batches = [(alike[i : i + _SCAN_BATCH],) for i in range(0, len(alike), _SCAN_BATCH)]
+    found: dict[str, str] = {}
+    for position, sums, error in run_tasks(executor, _sha256_of, batches):
+        if error is not None:
+            raise NanoarrayError(f"reading {batches[position][0][0]} failed: {error!r}")
+        found.update(zip(batches[position][0], sums, strict=True))
+    return [
+        replace(row, sha256=found[row.path]) if found.get(row.path) and not row.sha256 else row
+        for row in rows
+    ]
+
+
+def _sha256_of(paths: Sequence[str]) -> list[str]:
+    """SHA-256 of files; "" of one that cannot be read, which its reader will say."""
+    sums = []
+    for path in paths:
+        try:
+            sums.append(Source(path).sha256)
+        except OSError:
+            sums.append("")
+    return sums
 
 
 def image_id(file_id: str, frame: str) -> str:
@@ -164,31 +213,39 @@ def _without(batch: tuple, reasons: Mapping[int, str]) -> tuple:
     """The batch with problems in place of files that no process outlives."""
     entries, scale_bar = batch
     said = [
-        (*entry[:3], f"cannot be read: {reasons[k]}" if k in reasons else "")
+        (*entry[:3], f"cannot be read: {reasons[k]}" if k in reasons else "", entry[4])
         for k, entry in enumerate(entries)
     ]
     return said, scale_bar
 
 
 def _scan_batch(
-    entries: Sequence[tuple[str, str, KnownFile | None, str]], scale_bar: str
+    entries: Sequence[tuple[str, str, KnownFile | None, str, bool]], scale_bar: str
 ) -> list[ScannedImage]:
     with quiet_tifffile():
         return [row for entry in entries for row in _scan_file(*entry, scale_bar)]
 
 
 def _scan_file(
-    file_id: str, path: str, known: KnownFile | None, problem: str, scale_bar: str
+    file_id: str, path: str, known: KnownFile | None, problem: str, hashed: bool, scale_bar: str
 ) -> list[ScannedImage]:
     row = ScannedImage(file_id, path, problem=problem)
     if problem:
         return [row]
     try:
         source = open_source(path)
-        row = replace(row, sha256=source.sha256, stamp=stamp_of(path))
+        row = replace(row, stamp=stamp_of(path))
+        if hashed or known is not None:
+            row = replace(row, sha256=source.sha256)
         if known is not None and known.sha256 == row.sha256:
             return [replace(row, image=image_id(file_id, f), frame=f) for f in known.frames]
-        frames = frames_of(source)
+        try:
+            frames = frames_of(source)
+        except ImageError as error:
+            # A giant is not read to its end to learn which unreadable file it is.
+            sha = source.sha256 if source.size_bytes <= MAX_FILE_BYTES else ""
+            return [replace(row, sha256=sha, problem=str(error) or "unreadable")]
+        row = replace(row, fingerprint="" if row.sha256 else source.fingerprint)
     except ImageError as error:
         return [replace(row, problem=str(error) or "unreadable")]
     except OSError as error:
@@ -203,8 +260,8 @@ def _scan_file(
         of_frame = replace(of_frame, warnings=tuple(doubts))
         # A scale bar is found in the pixels.
         said = not scale_bar and frame.dtype and min(frame.shape) > 0
-        look = declared if said else functools.partial(_decoded, scale_bar=scale_bar)
-        rows.append(_safely(look, of_frame, frame)[0])
+        found = declared if said else functools.partial(decoded, scale_bar=scale_bar)
+        rows.append(found(of_frame, frame)[0])
     return rows
 
 
@@ -214,10 +271,33 @@ def stamp_of(path: str) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def declared(row: ScannedImage, frame: Frame) -> tuple[ScannedImage, None]:
+def declared(row: ScannedImage, frame: Frame) -> tuple[ScannedImage, Micrograph | None]:
     """The row of an image by what its file declares; nothing is decoded."""
+    return _safely(row, lambda: (_declared(row, frame), None))
+
+
+def decoded(
+    row: ScannedImage, frame: Frame, *, scale_bar: str = ""
+) -> tuple[ScannedImage, Micrograph | None]:
+    """The row of an image, and its pixels; None with the problem where they cannot be read."""
+    return _safely(row, lambda: within(TIME_LIMIT_S, _decoded, row, frame, scale_bar))
+
+
+def _safely(
+    row: ScannedImage, look: Callable[[], tuple[ScannedImage, Micrograph | None]]
+) -> tuple[ScannedImage, Micrograph | None]:
+    try:
+        return look()
+    except ImageError as error:
+        return unreadable(row, str(error) or "unreadable"), None
+    except Exception as error:  # noqa: BLE001 -- one odd file must not end the run
+        problem = f"cannot be read: {type(error).__name__}: {one_line(error)}"
+        return unreadable(row, problem), None
+
+
+def _declared(row: ScannedImage, frame: Frame) -> ScannedImage:
     scale, notes = scale_of(frame.header, width_px=frame.shape[1])
-    found = replace(
+    return replace(
         row,
         height=frame.shape[0],
         width=frame.shape[1],
@@ -226,32 +306,10 @@ def declared(row: ScannedImage, frame: Frame) -> tuple[ScannedImage, None]:
         tags=tags_of_header(frame.header),
         warnings=(*frame.header.warnings, *notes, *row.warnings),
     )
-    return found, None
-
-
-def decoded(
-    row: ScannedImage, frame: Frame, *, scale_bar: str = ""
-) -> tuple[ScannedImage, Micrograph | None]:
-    """The row of an image, and its pixels; None with the problem where they cannot be read."""
-    return _safely(functools.partial(_decoded, scale_bar=scale_bar), row, frame)
-
-
-def _safely(
-    look: Callable[[ScannedImage, Frame], tuple[ScannedImage, Micrograph | None]],
-    row: ScannedImage,
-    frame: Frame,
-) -> tuple[ScannedImage, Micrograph | None]:
-    try:
-        return within(TIME_LIMIT_S, look, row, frame)
-    except ImageError as error:
-        return unreadable(row, str(error) or "unreadable"), None
-    except Exception as error:  # noqa: BLE001 -- one odd file must not end the run
-        problem = f"cannot be read: {type(error).__name__}: {one_line(error)}"
-        return unreadable(row, problem), None
 
 
 def _decoded(
-    row: ScannedImage, frame: Frame, *, scale_bar: str
+    row: ScannedImage, frame: Frame, scale_bar: str
 ) -> tuple[ScannedImage, Micrograph | None]:
     micrograph = read_frame(frame)
     data_bar = int(micrograph.metadata.get("data_bar_px", -1))
