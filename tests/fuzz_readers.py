@@ -347,6 +347,7 @@ def run(cases: int, *, seed: int = 0, first: int = 0) -> tuple[Counter[str], lis
             worker.join()
             mine.close()
             at = numbers.stop if last[0] == "done" else last[1] + 1
+            print(f"{at - first} of {cases}, {len(findings)} findings", file=sys.stderr, flush=True)
     return counts, findings, longest
 
 
