@@ -13,10 +13,12 @@ from typing import Any, Self
 import google_crc32c
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from nanoarray.archive.guard import RUNS as RUNS
 from nanoarray.archive.guard import check_way
+from nanoarray.archive.memory import Memory
 from nanoarray.errors import DamagedError, InputError
 
 _SUM_BYTES = 4
@@ -59,12 +61,36 @@ def check_place(url: str) -> None:
         raise InputError(f"cannot write to {url}: {parent} is not a writable folder")
 
 
-def chunks_at(url: str) -> CheckedStore:
-    """The zarr store at an address."""
+def chunks_at(url: str, memory: Memory | None = None) -> CheckedStore:
+    """The zarr store at an address; what is in ``memory`` is not read again."""
     if "://" not in url:
-        return CheckedStore(PlainStore(url), url)
+        return CheckedStore(PlainStore(url), url, memory)
     options = _OPTIONS.get(url.split("://")[0])
-    return CheckedStore(FsspecStore.from_url(url, storage_options=options), url)
+    return CheckedStore(FsspecStore.from_url(url, storage_options=options), url, memory)
+
+
+def document_at(url: str, key: str) -> dict[str, Any] | None:
+    """A JSON object of a store, such as the metadata of a group; None where it is not there."""
+    content = sync(chunks_at(url).get(key, default_buffer_prototype()))
+    if content is None:
+        return None
+    found = json.loads(content.to_bytes())
+    return found if isinstance(found, dict) else None
+
+
+def size_bytes(url: str, group: str) -> int:
+    """Bytes that the objects of a group take; on an object store by listing them."""
+    if "://" not in url:
+        return sum(
+            os.lstat(os.path.join(folder, name)).st_size
+            for folder, _, names in os.walk(os.path.join(url, group))
+            for name in names
+        )
+    import fsspec
+
+    fs, root = fsspec.core.url_to_fs(url)
+    fs.invalidate_cache()
+    return int(fs.du(f"{root}/{group}"))
 
 
 class PlainStore(LocalStore):  # type: ignore[misc]  # zarr is not followed
@@ -118,19 +144,32 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]  # zarr is not fo
         CRC-32C by key of the chunks that were written through this store.
     """
 
-    def __init__(self, store: Store, address: str) -> None:
+    def __init__(self, store: Store, address: str, memory: Memory | None = None) -> None:
         super().__init__(store)
         self.address = address
+        self._memory = memory
         self.written: dict[str, int] = {}
         self._without_sums: set[str] = set()
 
     def _with_store(self, store: Store) -> Self:
-        return type(self)(store, self.address)
+        return type(self)(store, self.address, self._memory)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """As zarr's; raises DamagedError for a chunk that is not what was written."""
+        if self._memory is None or byte_range is not None or not self._memory.keeps(key):
+            return await self._get_checked(key, prototype, byte_range)
+        known, content = self._memory.get(key)
+        if known:
+            return None if content is None else prototype.buffer.from_bytes(content)
+        found = await self._get_checked(key, prototype)
+        self._memory.put(key, None if found is None else found.to_bytes())
+        return found
+
+    async def _get_checked(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
         found = await self._store.get(key, prototype, byte_range)
         if found is not None and byte_range is None and is_chunk(key):
             content = found.to_bytes()
@@ -144,12 +183,16 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]  # zarr is not fo
 
     async def set(self, key: str, value: Buffer) -> None:
         """As zarr's; remembers the checksum of a chunk."""
+        if self._memory is not None:
+            self._memory.forget(key)
         await self._store.set(key, value)
         if is_chunk(key):
             self.written[key] = int.from_bytes(value.to_bytes()[-_SUM_BYTES:], "little")
 
     async def delete(self, key: str) -> None:
         """As zarr's; a chunk of nothing but fill values is deleted rather than written."""
+        if self._memory is not None:
+            self._memory.forget(key)
         await self._store.delete(key)
         self.written.pop(key, None)
 

@@ -15,28 +15,26 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.errors import GroupNotFoundError, ZarrUserWarning
+from zarr.errors import ArrayNotFoundError, GroupNotFoundError, ZarrUserWarning
 
 from nanoarray import schema
+from nanoarray.archive import build
 from nanoarray.archive import provenance as prov
+from nanoarray.archive.build import BLOCK_KEY as BLOCK_KEY
+from nanoarray.archive.build import BLOCK_SUM as BLOCK_SUM
+from nanoarray.archive.build import put_constants as put_constants
+from nanoarray.archive.build import resize_group as resize_group
 from nanoarray.archive.guard import check_safe
 from nanoarray.archive.layout import ArrayPlan as ArrayPlan
 from nanoarray.archive.layout import GroupPlan as GroupPlan
 from nanoarray.archive.layout import array_plan as array_plan
-from nanoarray.archive.layout import constant_plan
+from nanoarray.archive.memory import Memory
 from nanoarray.archive.place import as_url as as_url
 from nanoarray.archive.place import check_place as check_place
-from nanoarray.archive.place import chunks_at
+from nanoarray.archive.place import chunks_at, document_at, size_bytes
 from nanoarray.errors import InputError, NanoarrayError
 
-#: Per block: the key of what is in it, 0 where it is not done, and the checksum of its chunks.
-BLOCK_KEY, BLOCK_SUM = "block_key", "block_checksum"
 _BOOKKEEPING = [BLOCK_KEY, BLOCK_SUM]
-#: Blocks whose marks share a chunk: few objects, and one small write for many marks.
-_MARKS = 4096
-
-
 #: Said, so that zarr does not ask for the files of every format: on an object store, of eight.
 _FORMAT: dict[str, Any] = {"zarr_format": 3, "use_consolidated": False}
 
@@ -45,25 +43,43 @@ def _group(url: str, group: str, mode: str) -> zarr.Group:
     return zarr.open_group(chunks_at(url), path=group, mode=mode, **_FORMAT)
 
 
+def _array(url: str, group: str, name: str) -> Any:
+    """An array of a group; None where it is not there."""
+    try:
+        return zarr.open_array(chunks_at(url), path=f"{group}/{name}", mode="r+", zarr_format=3)
+    except (ArrayNotFoundError, FileNotFoundError):
+        return None
+
+
+def _attributes(url: str, group: str) -> dict[str, Any] | None:
+    """The attributes of a group; None where it is not there."""
+    document = document_at(url, f"{group}/zarr.json".lstrip("/"))
+    return None if document is None else dict(document.get("attributes") or {})
+
+
 # --- the tree ---------------------------------------------------------------------------------
 
 
 def is_store(url: str) -> bool:
     """Whether ``url`` holds a nanoarray store."""
+    return _format_of(url) is not None
+
+
+def _format_of(url: str) -> Any:
+    """The store format at a place; None where there is no store."""
     try:
-        root = _group(url, "", "r")
+        return _group(url, "", "r").attrs.get("nanoarray_format")
     except (GroupNotFoundError, FileNotFoundError, NotADirectoryError, ValueError, KeyError):
-        return False
-    return "nanoarray_format" in root.attrs
+        return None
 
 
 def check_store(url: str) -> None:
     """Raise InputError unless ``url`` is a store this version can read."""
-    if not is_store(url):
+    found = _format_of(url)
+    if found is None:
         raise InputError(
             f"{url} is not a nanoarray store: make one with `nanoarray ingest SOURCE {url}`"
         )
-    found = _group(url, "", "r").attrs["nanoarray_format"]
     if found != schema.FORMAT_VERSION:
         raise InputError(
             f"{url} has store format {found}, this version reads {schema.FORMAT_VERSION}: "
@@ -126,20 +142,30 @@ def open_tree(place: str | os.PathLike[str]) -> xr.DataTree:
     """
     url = as_url(place)
     check_store(url)
+    memory = Memory(metadata_only=True)
     tree = xr.open_datatree(
-        chunks_at(url), engine="zarr", consolidated=False, zarr_format=3, chunks={}
+        chunks_at(url, memory), engine="zarr", consolidated=False, zarr_format=3, chunks={}
     )
     return tree.map_over_datasets(lambda ds: ds.drop_vars(_BOOKKEEPING, errors="ignore"))
 
 
-def open_group(url: str, group: str, *, chunks: dict[str, int] | None = None) -> xr.Dataset:
-    """Open one group. Without ``chunks``, values are read when they are indexed, without Dask."""
-    if group not in _group(url, "", "r"):
+def open_group(
+    url: str,
+    group: str,
+    *,
+    chunks: dict[str, int] | None = None,
+    memory: Memory | None = None,
+) -> xr.Dataset:
+    """Open one group. Without ``chunks``, values are read when they are indexed, without Dask.
+
+    What is in ``memory`` is not read again.
+    """
+    if _attributes(url, group) is None:
         raise InputError(
             f"{url} has no group {group!r}: it has {', '.join(group_names(url)) or 'none yet'}"
         )
     ds = xr.open_dataset(
-        chunks_at(url),
+        chunks_at(url, memory or Memory(metadata_only=True)),
         group=group,
         engine="zarr",
         consolidated=False,
@@ -151,9 +177,7 @@ def open_group(url: str, group: str, *, chunks: dict[str, int] | None = None) ->
 
 def provenance(url: str, group: str) -> dict[str, Any]:
     """The provenance of a group; empty when the group is not there."""
-    if group not in _group(url, "", "r"):
-        return {}
-    return dict(_group(url, group, "r").attrs.get("nanoarray", {}))
+    return dict((_attributes(url, group) or {}).get("nanoarray", {}))
 
 
 def set_provenance(url: str, group: str, record: Mapping[str, Any]) -> None:
@@ -161,16 +185,15 @@ def set_provenance(url: str, group: str, record: Mapping[str, Any]) -> None:
     content = {name: value for name, value in record.items() if name != "checksum"}
     if content:
         content["checksum"] = prov.digest(content)
-    _group(url, group, "a").attrs["nanoarray"] = content
+    _group(url, group, "r+").attrs["nanoarray"] = content
 
 
 def delete_group(url: str, group: str) -> None:
     """Delete a group and all it holds."""
-    root = _group(url, "", "a")
-    if group in root:
+    if _attributes(url, group) is not None:
         # Half deleted it must not pass for complete.
         set_provenance(url, group, {})
-        del root[group]
+        del _group(url, "", "r+")[group]
 
 
 def delete_arrays(url: str, group: str, names: Iterable[str]) -> None:
@@ -184,103 +207,26 @@ def delete_arrays(url: str, group: str, names: Iterable[str]) -> None:
 # --- arrays -----------------------------------------------------------------------------------
 
 
-def _create_array(
-    parent: zarr.Group,
-    plan: ArrayPlan,
-) -> zarr.Array:
-    dtype: Any = str if plan.dtype == "str" else np.dtype(plan.dtype)
-    chunks = tuple(max(1, c or s) for c, s in zip(plan.chunks, plan.shape, strict=True))
-    return parent.create_array(
-        plan.name,
-        shape=plan.shape,
-        dtype=dtype,
-        chunks=chunks or "auto",
-        fill_value=plan.fill,
-        dimension_names=plan.dims,
-        attributes=dict(plan.attrs),
-        # The CRC-32C comes last, so that a chunk can be checked without unpacking it.
-        compressors=[ZstdCodec(level=1), Crc32cCodec()],
-    )
-
-
 def create_group(url: str, group: str, plan: GroupPlan) -> None:
     """Make a group with the arrays of ``plan``, all unknown, and no block done."""
     delete_group(url, group)
-    parent = _group(url, group, "a")
-    for array in plan.arrays:
-        _create_array(parent, array)
-    for name, (dims, values, attrs) in plan.constants.items():
-        constant, data = constant_plan(name, dims, values, attrs)
-        _create_array(parent, constant)[...] = data
-    for marks in _marks(plan.block_count):
-        _create_array(parent, marks)
-
-
-def _marks(count: int) -> list[ArrayPlan]:
-    """The arrays that say which of ``count`` blocks are done, with what in them."""
-    meanings = {
-        BLOCK_KEY: "key of each finished block, 0 where not done",
-        BLOCK_SUM: "checksum of the chunks of each finished block, 0 where not recorded",
-    }
-    return [
-        ArrayPlan(
-            name, ("block",), (count,), "uint64", (_MARKS,), {"units": "1", "long_name": text}, 0
-        )
-        for name, text in meanings.items()
-    ]
+    build.build_group(url, group, plan)
 
 
 def put_constant(
     url: str, group: str, name: str, dims: tuple[str, ...], values: Any, attrs: Mapping[str, Any]
 ) -> None:
     """Write a whole array, in place where one of its kind is there."""
-    parent = _group(url, group, "a")
-    plan, data = constant_plan(name, dims, values, attrs)
-    array = parent.get(name)
-    if array is None or not _holds(array, plan):
-        if array is not None:
-            del parent[name]
-        _create_array(parent, plan)[...] = data
-        return
-    if array.shape != data.shape:
-        array.resize(data.shape)
-    elif _same_values(array[...], data):
-        return
-    array[...] = data
-
-
-def resize_group(url: str, group: str, plan: GroupPlan) -> None:
-    """Give every array of a group the shape that ``plan`` asks for; values stay."""
-    parent = _group(url, group, "a")
-    for array in plan.arrays:
-        if array.name in parent and not _holds(parent[array.name], array):
-            del parent[array.name]
-        if array.name not in parent:
-            _create_array(parent, array)
-        elif tuple(parent[array.name].shape) != array.shape:
-            parent[array.name].resize(array.shape)
-    for marks in _marks(plan.block_count):
-        if marks.name not in parent:  # of a store that is older than checksums
-            _create_array(parent, marks)
-        parent[marks.name].resize(marks.shape)
-
-
-def _holds(array: zarr.Array, plan: ArrayPlan) -> bool:
-    """Whether a stored array can hold what is planned without being made anew."""
-    text = array.dtype.kind in "UOT"
-    same = text if plan.dtype == "str" else not text and array.dtype == np.dtype(plan.dtype)
-    return same and tuple(array.metadata.dimension_names or ()) == tuple(plan.dims)
-
-
-def _same_values(old: Any, new: np.ndarray) -> bool:
-    values = np.asarray(old)
-    if values.dtype.kind in "UOT":
-        return values.tolist() == new.tolist()
-    return bool(np.array_equal(values, new, equal_nan=values.dtype.kind == "f"))
+    put_constants(url, group, {name: (dims, values, attrs)})
 
 
 def write_rows(
-    url: str, group: str, rows: slice, values: Mapping[str, np.ndarray]
+    url: str,
+    group: str,
+    rows: slice,
+    values: Mapping[str, np.ndarray],
+    *,
+    memory: Memory | None = None,
 ) -> dict[str, int]:
     """Write rows ``rows`` of the first dimension of the named arrays.
 
@@ -292,7 +238,7 @@ def write_rows(
     dict
         CRC-32C by key of the chunks that were written. A chunk of nothing but fill values is not.
     """
-    place = chunks_at(url)
+    place = chunks_at(url, memory)
     parent = zarr.open_group(place, path=group, mode="r+", **_FORMAT)
     for name, data in values.items():
         index = (rows, *(slice(0, n) for n in data.shape[1:]))
@@ -326,18 +272,17 @@ def read_tags(url: str) -> dict[str, np.ndarray]:
 
 def block_keys(url: str, group: str) -> np.ndarray:
     """Key of every block, uint64; 0 where the block is not done."""
-    parent = _group(url, group, "r")
-    if BLOCK_KEY not in parent:  # as an interrupted creation leaves it
-        return np.zeros(0, np.uint64)
-    return np.asarray(parent[BLOCK_KEY][:])
+    array = _array(url, group, BLOCK_KEY)
+    # An interrupted creation may leave none.
+    return np.zeros(0, np.uint64) if array is None else np.asarray(array[:])
 
 
 def block_sums(url: str, group: str) -> np.ndarray:
     """Checksum of every block's chunks, uint64; 0 where none was recorded."""
-    parent = _group(url, group, "r")
-    if BLOCK_SUM not in parent:  # of a store that is older than checksums
+    array = _array(url, group, BLOCK_SUM)
+    if array is None:  # of a store that is older than checksums
         return np.zeros_like(block_keys(url, group))
-    return np.asarray(parent[BLOCK_SUM][:])
+    return np.asarray(array[:])
 
 
 def mark_blocks(url: str, group: str, marks: Mapping[int, tuple[int, int]]) -> None:
@@ -345,18 +290,23 @@ def mark_blocks(url: str, group: str, marks: Mapping[int, tuple[int, int]]) -> N
 
     Only one process may do this at a time: marks share chunks.
     """
-    parent = _group(url, group, "r+")
-    if BLOCK_SUM not in parent:
-        _create_array(parent, _marks(parent[BLOCK_KEY].shape[0])[1])
     at = np.array(list(marks))
     values = np.array(list(marks.values()), np.uint64)
-    for name, column in zip((BLOCK_SUM, BLOCK_KEY), (values[:, 1], values[:, 0]), strict=True):
-        parent[name].set_coordinate_selection((at,), column)
+    keys, sums = _array(url, group, BLOCK_KEY), _array(url, group, BLOCK_SUM)
+    if keys is None:
+        raise NanoarrayError(f"{url}: {group!r} has no {BLOCK_KEY}: run its stage again")
+    if sums is None:
+        build.build_sums(url, group, keys.size)
+        sums = _array(url, group, BLOCK_SUM)
+    for array, column in ((sums, values[:, 1]), (keys, values[:, 0])):
+        array.set_coordinate_selection((at,), column)
 
 
 def forget_blocks(url: str, group: str) -> None:
     """Say that no block of a group is done."""
-    _group(url, group, "r+")[BLOCK_KEY][:] = np.uint64(0)
+    array = _array(url, group, BLOCK_KEY)
+    if array is not None:
+        array[:] = np.uint64(0)
 
 
 def has_arrays(url: str, group: str, names: Iterable[str]) -> bool:
@@ -367,8 +317,7 @@ def has_arrays(url: str, group: str, names: Iterable[str]) -> bool:
 
 def group_size_bytes(url: str, group: str) -> int:
     """Bytes a group takes in the store."""
-    parent = _group(url, group, "r")
-    return sum(array.nbytes_stored() for _, array in parent.arrays())
+    return size_bytes(url, group)
 
 
 def check_group(url: str, group: str) -> None:
