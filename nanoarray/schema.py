@@ -216,6 +216,13 @@ GROUPS: dict[str, dict[str, Variable]] = {
             "1",
             'method "paper": mean grain area in squares of a stride, overlaps counted every time',
         ),
+        "grain_pixels": _v(
+            "image y x", "int32", "1", "grain id of every pixel of a given label image", fill=0
+        ),
+        "source_labels": _v("image", "str", "1", "id of each grain in a given label image, JSON"),
+        "rejected_labels": _v(
+            "image", "str", "1", "ids of a given label image that are no grain, and why, JSON"
+        ),
         "problem": _PROBLEM,
     },
     "grains": {
@@ -235,6 +242,7 @@ GROUPS: dict[str, dict[str, Variable]] = {
         "touches_edge": _v("grain", "bool", "1", "cut by the edge of the field"),
         "touches_defect": _v("grain", "bool", "1", "borders a defect"),
         "tile_count": _v("grain", "int32", "1", "number of tiles"),
+        "source_label": _v("grain", "int64", "1", "id in the given label image; -1 without one"),
         "neighbour_count": _v("grain", "int32", "1", "number of adjoining grains"),
         "edge_weight": _v("grain", "float64", "1", "Miles-Lantuejoul weight, 0 at the edge"),
         "planimetric_count": _v("grain", "float64", "1", "share in a count of grains per area"),

@@ -7,9 +7,9 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from nanoarray.errors import InputError
 
@@ -66,6 +66,10 @@ def existing_path(path: str) -> str:
     if not os.path.exists(path):
         raise ValueError(f"there is no file or folder at {path}")
     return path
+
+
+#: A file or folder that has to be there.
+Existing = Annotated[str, AfterValidator(existing_path)]
 
 
 def content_digest(path: str | os.PathLike[str] | None) -> str:

@@ -19,7 +19,7 @@ from nanoarray.images.source import Source, read_bytes
 from nanoarray.images.tiff import check_declared_size
 from nanoarray.images.tiff_structure import check_structure
 
-__all__ = ["LABEL_SUFFIXES", "check_labels", "read_labels", "unused_labels"]
+__all__ = ["LABEL_SUFFIXES", "check_labels", "read_labels", "sort_labels"]
 
 
 def read_labels(
@@ -43,7 +43,7 @@ def read_labels(
         The folder has none for this image, or more than one, or it cannot be read.
     """
     place = Path(folder)
-    there = [s for s in LABEL_SUFFIXES if (place / f"{image}{s}").exists()]
+    there = [s for s in LABEL_SUFFIXES if os.path.exists(place / f"{image}{s}")]
     inside = place.resolve()
     there = [s for s in there if inside in (place / f"{image}{s}").resolve().parents]
     if not there:
@@ -116,10 +116,13 @@ def check_labels(
     return array
 
 
-def unused_labels(folder: str | os.PathLike[str], images: Iterable[str]) -> list[str]:
-    """Label images in a folder that belong to none of the images, by their names below it."""
+def sort_labels(
+    folder: str | os.PathLike[str], images: Iterable[str]
+) -> tuple[list[str], list[str]]:
+    """Label images of a folder, by their names below it: those of the images, and the others."""
     root, known = Path(folder), set(images)
-    found = []
+    used: list[str] = []
+    unused: list[str] = []
     for base, folders, names in os.walk(root):
         # A folder that is a label image itself is not searched.
         whole = [name for name in folders if name.lower().endswith(".zarr")]
@@ -127,9 +130,10 @@ def unused_labels(folder: str | os.PathLike[str], images: Iterable[str]) -> list
         for name in (*names, *whole):
             at = Path(base, name).relative_to(root).as_posix()
             endings = [s for s in LABEL_SUFFIXES if at.endswith(s)]
-            if endings and not any(at.removesuffix(s) in known for s in endings):
-                found.append(at)
-    return sorted(found)
+            if endings:
+                own = any(at.removesuffix(s) in known for s in endings)
+                (used if own else unused).append(at)
+    return sorted(used), sorted(unused)
 
 
 def _read_tiff(path: Path, prefer: str) -> npt.NDArray[Any]:

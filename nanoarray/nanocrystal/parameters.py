@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, computed_field
+from pydantic import Field, PositiveInt, computed_field
 
-from nanoarray.archive.stage_parameters import StageParameters, content_digest, existing_path
+from nanoarray.archive.stage_parameters import Existing, StageParameters, content_digest
 from nanoarray.nanocrystal.weights import SEGMENT_WEIGHTS, SHAPE_WEIGHTS
-
-#: A file or folder that has to be there.
-Existing = Annotated[str, AfterValidator(existing_path)]
 
 
 class CrystalMapsParameters(StageParameters):

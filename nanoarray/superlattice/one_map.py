@@ -68,10 +68,10 @@ def grain_map(
         valid=valid,
         symmetry=None if parameters.symmetry == "auto" else parameters.symmetry,
         min_misorientation_deg=parameters.misorientation_deg,
-        min_tiles=_min_tiles(field, grid, parameters),
+        min_tiles=min_tiles(field, grid, parameters),
         tile_strides=grid.tile_size_px / grid.stride_px,
     )
-    return _map_variables(found, field, _cell_areas(field, grid))
+    return map_variables(found, field, _cell_areas(field, grid))
 
 
 #: Variable of the group ``tiles`` that each kind of feature is made of.
@@ -233,7 +233,7 @@ def grain_map_from_clusters(
         grain = grains_from_clusters(
             cluster,
             valid=(cluster >= 0) | (open_cell & (area > 0)),
-            min_tiles=_min_tiles(field, grid, parameters),
+            min_tiles=min_tiles(field, grid, parameters),
         )
     symmetry = None if parameters.symmetry == "auto" else parameters.symmetry
     found = describe_grains(
@@ -243,13 +243,14 @@ def grain_map_from_clusters(
         symmetry=symmetry,
         tile_strides=grid.tile_size_px / grid.stride_px,
     )
-    variables = _map_variables(found, field, area)
+    variables = map_variables(found, field, area)
     # As published, for comparison: its grains overlap, those of the map do not.
     variables["paper_mean_area_tiles"] = published.mean() if published.size else np.nan
     return variables
 
 
-def _min_tiles(field: Field, grid: Grid, parameters: GrainMapsParameters) -> int:
+def min_tiles(field: Field, grid: Grid, parameters: GrainMapsParameters) -> int:
+    """The least number of tiles of a grain."""
     spacing = field.spacing_px if np.isfinite(field.spacing_px) else grid.stride_px
     area_px = np.pi / 4 * (parameters.min_diameter_spacings * spacing) ** 2
     return max(1, round(area_px / grid.stride_px**2))
@@ -271,7 +272,8 @@ def _cell_areas(field: Field, grid: Grid) -> npt.NDArray[np.float64]:
     return area
 
 
-def _map_variables(found: GrainMap, field: Field, area: npt.NDArray[np.float64]) -> dict[str, Any]:
+def map_variables(found: GrainMap, field: Field, area: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """What the group ``grain_maps`` holds of an image; ``area`` [px2] of every cell."""
     # Of the field and not of the cells: with coverage "inside" these leave a margin.
     total = max(float((~field.missing).sum()), 1.0)
     return {

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    computed_field,
+    model_serializer,
+    model_validator,
+)
 
-from nanoarray.archive.stage_parameters import StageParameters
+from nanoarray.archive.stage_parameters import Existing, StageParameters, content_digest
 
 
 class PreparedParameters(StageParameters):
@@ -125,6 +133,30 @@ class GrainMapsParameters(StageParameters):
     """
     symmetry: Literal["auto", 2, 4, 6] = "auto"
     """Rotational symmetry of the lattice; "auto": found in each image."""
+    labels: Existing | None = None
+    """Folder of label images of another program or by hand, whose grains are used instead: one
+    ``<image id>.tif``, ``.png``, ``.npy`` or ``.zarr`` per image, 0 for background. An image
+    without one fails.
+    """
+
+    @computed_field
+    def labels_digest(self) -> str:
+        """What the folder holds, so that changed labels are noticed."""
+        return content_digest(self.labels)
+
+    @model_validator(mode="after")
+    def _labels_alone(self) -> GrainMapsParameters:
+        if self.labels is not None and self.method != "orientation":
+            raise ValueError(f"labels and method {self.method!r} are both given: expected one")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_labels(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without labels the record is as it was before there were any, and its digest too."""
+        found: dict[str, Any] = whole(self)
+        if self.labels is None:
+            del found["labels"], found["labels_digest"]
+        return found
 
 
 class GrainsParameters(StageParameters):

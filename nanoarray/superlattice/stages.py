@@ -13,7 +13,7 @@ from nanoarray.archive.engine import Inputs, LeftOut, Stage
 from nanoarray.archive.rows import measure_rows
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.archive.tables import tag_attrs
-from nanoarray.superlattice import one_image, one_map
+from nanoarray.superlattice import one_image, one_map, stage_labels
 from nanoarray.superlattice.grids import GRID_NAMES, grid_constants, grid_of, scaled_grid
 from nanoarray.superlattice.lengths import length_px
 from nanoarray.superlattice.one_image import Field
@@ -159,11 +159,15 @@ def _grain_map_inputs(parameters: GrainMapsParameters) -> tuple[str, ...]:
 
 
 def _plan_grain_maps(inputs: Inputs, parameters: GrainMapsParameters) -> GroupPlan:
-    del parameters
     tiles = inputs["tiles"]
     sizes = {name: tiles.sizes[name] for name in ("image", "tile_y", "tile_x")}
     constants = {n: tiles[n].values for n in GRID_NAMES}
-    return _plan("grain_maps", list(GRAIN_MAP_NAMES), sizes, constants=constants)
+    names, resolved = list(GRAIN_MAP_NAMES), dict[str, Any]()
+    if parameters.labels is not None:
+        sizes |= {name: inputs["images"].sizes[name] for name in ("y", "x")}
+        names += stage_labels.LABEL_MAP_NAMES
+        resolved = stage_labels.checked_folder(inputs, parameters)
+    return _plan("grain_maps", names, sizes, constants=constants, resolved=resolved)
 
 
 def _map_grains(
@@ -171,6 +175,8 @@ def _map_grains(
 ) -> dict[str, Any]:
     tiles = inputs["tiles"]
     field = _field(inputs, float(own["common_pixel_size"]), i)
+    if parameters.labels is not None:
+        return stage_labels.map_given(inputs, parameters, own, i, field)
     if parameters.method != "orientation":
         return one_map.grain_map_from_clusters(
             field,
@@ -200,9 +206,11 @@ def _map_grains(
 def _plan_grains(inputs: Inputs, parameters: GrainsParameters) -> GroupPlan:
     del parameters
     count = int(inputs["grain_maps"]["grain_count"].values.sum())
+    given = "source_labels" in inputs["grain_maps"]
     arrays = tuple(
         array_plan("grains", name, {"grain": count}, block=GRAIN_BLOCK)
         for name in schema.GROUPS["grains"]
+        if given or name != "source_label"
     )
     return GroupPlan(arrays, "grain", count, GRAIN_BLOCK)
 
@@ -223,17 +231,21 @@ def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
     images, prepared, maps = inputs["images"], inputs["prepared"], inputs["grain_maps"]
     height, width = int(images["height"][i]), int(images["width"][i])
     size_nm = float(images["pixel_size"][i])
-    factor = scale_factor(size_nm, float(maps["common_pixel_size"]))
+    options: dict[str, Any] = {
+        "symmetry": int(maps["symmetry"][i]),
+        "defect": prepared["defect"][i, :height, :width].values,
+        "factor": scale_factor(size_nm, float(maps["common_pixel_size"])),
+        "pixel_size_nm": size_nm,
+        "image_index": i,
+    }
+    if "grain_pixels" in maps:
+        return stage_labels.measure_given(maps, i, (height, width), **options)
     return one_map.measure_map(
         maps["grain"][i].values,
         maps["orientation"][i].values,
         maps["orientation_confidence"][i].values,
         grid_of(maps),
-        symmetry=int(maps["symmetry"][i]),
-        defect=prepared["defect"][i, :height, :width].values,
-        factor=factor,
-        pixel_size_nm=size_nm,
-        image_index=i,
+        **options,
     )
 
 

@@ -24,6 +24,7 @@ from nanoarray.superlattice.parameters import (
 )
 from nanoarray.superlattice.prepare import spectrum
 from nanoarray.superlattice.scale import scale_factor
+from nanoarray.superlattice.stage_labels import LABEL_MAP_NAMES, dataset_map, measure_given
 from nanoarray.superlattice.step_images import (
     SCALARS,
     common_pixel_size_of,
@@ -224,7 +225,8 @@ def label_grains(
     prepare
         How the images are cleaned, as `tile_radon` was told.
     **parameters
-        Fields of `GrainMapsParameters`, such as ``misorientation_deg=6``.
+        Fields of `GrainMapsParameters`, such as ``misorientation_deg=6``; with ``labels`` the
+        images are found by the coordinate ``image``.
 
     Returns
     -------
@@ -239,10 +241,15 @@ def label_grains(
     angles, band_pass = ds["angle"].values, bool(ds["band_pass"])
     cleaning = prepare or PreparedParameters()
 
+    given = chosen.labels is not None
+    outputs = (*GRAIN_MAP_NAMES, *(LABEL_MAP_NAMES if given else ()))
+
     def one(**values: Any) -> dict[str, Any]:
         if unmeasured(values, common):
-            return unknown("grain_maps", GRAIN_MAP_NAMES)
+            return unknown("grain_maps", outputs)
         field = field_of(values, common, cleaning)
+        if given:
+            return dataset_map(values, field, grid, angles, chosen)
         profile = values["projection_variance"]
         if chosen.method != "orientation":
             return one_map.grain_map_from_clusters(
@@ -259,9 +266,9 @@ def label_grains(
         ds,
         group="grain_maps",
         arrays=arrays if chosen.method == "orientation" else [*arrays, "cluster"],
-        scalars=[*present(ds, *SCALARS), "lattice_spacing"],
-        outputs=GRAIN_MAP_NAMES,
-        sizes={"tile_y": ds.sizes["tile_y"], "tile_x": ds.sizes["tile_x"]},
+        scalars=[*present(ds, *SCALARS), "lattice_spacing", *(["image"] if given else [])],
+        outputs=outputs,
+        sizes={name: ds.sizes[name] for name in ("y", "x", "tile_y", "tile_x")},
     )
     return found.assign_coords({n: ds[n] for n in ("tile_y", "tile_x")})
 
@@ -289,20 +296,22 @@ def measure_grains(ds: xr.Dataset) -> xr.Dataset:
         one = ds.isel(image=i)
         size_nm = float(one["pixel_size"]) if "pixel_size" in ds else np.nan
         height, width = int(one["height"]), int(one["width"])
-        columns.append(
-            one_map.measure_map(
-                one["grain"].values,
-                one["orientation"].values,
-                one["orientation_confidence"].values,
-                grid,
-                symmetry=int(one["symmetry"]),
-                defect=one["defect"].values[:height, :width],
-                factor=scale_factor(size_nm, common),
-                pixel_size_nm=size_nm,
-                image_index=i,
-            )
-        )
-    entries = schema.GROUPS["grains"]
+        options: dict[str, Any] = {
+            "symmetry": int(one["symmetry"]),
+            "defect": one["defect"].values[:height, :width],
+            "factor": scale_factor(size_nm, common),
+            "pixel_size_nm": size_nm,
+            "image_index": i,
+        }
+        if "grain_pixels" in ds:
+            columns.append(measure_given(ds, i, (height, width), **options))
+            continue
+        grain, angle = one["grain"].values, one["orientation"].values
+        weight = one["orientation_confidence"].values
+        columns.append(one_map.measure_map(grain, angle, weight, grid, **options))
+    entries = dict(schema.GROUPS["grains"])
+    if "grain_pixels" not in ds:
+        del entries["source_label"]
     rows = xr.Dataset(
         {
             name: ("grain", _rows([c[name] for c in columns], entry.dtype), entry.attrs)

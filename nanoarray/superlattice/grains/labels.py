@@ -7,6 +7,8 @@ window sizes are used: larger tiles know the orientation, smaller ones where a b
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -37,6 +39,7 @@ __all__ = [
     "describe_grains",
     "label_grains",
     "map_grains",
+    "orient_grains",
 ]
 
 #: Edge of the windows in row spacings: for orientations, and for the course of boundaries.
@@ -204,6 +207,50 @@ def label_grains(
     labels = _join_similar(labels, coarse, lattice, min_misorientation_deg, bent=True)
     labels, turn = _leave_out(labels, coarse, lattice, min_tiles)
     return describe(labels, coarse, lattice, turn)
+
+
+def orient_grains(
+    labels: NDArray[np.integer],
+    profile: NDArray[np.floating],
+    angles_deg: ArrayLike,
+    *,
+    valid: NDArray[np.bool_],
+    symmetry: int | None = None,
+    min_tiles: int = 16,
+    tile_strides: float = TILE_STRIDES,
+) -> GrainMap:
+    """Orientation of grains that were found by other means than this lattice.
+
+    Parameters
+    ----------
+    labels
+        ``(tile_y, tile_x)`` grain ids, 0 for none.
+    profile, angles_deg, valid, symmetry, tile_strides
+        As for `label_grains`.
+    min_tiles
+        Smaller grains get no orientation.
+
+    Returns
+    -------
+    GrainMap
+        ``grain`` holds only the tiles that take part, numbered anew; the orientation is NaN, and
+        the confidence 0, where tiles show no lattice.
+    """
+    usable = valid & np.isfinite(profile).all(axis=-1)
+    waves = angular_harmonics(profile, angles_deg)
+    lattice = find_lattice(waves, usable, symmetry=symmetry, tile_strides=tile_strides)
+    features = lattice_features(waves, lattice.orders)
+    inside = np.where(usable, labels, 0)
+    size = np.bincount(inside.ravel())
+    inside = regions.renumber(np.where(size[inside] >= min_tiles, inside, 0))
+    turn, modulation = match_grain(inside, features, lattice)
+    found = describe(inside, features, lattice, turn)
+    dark = modulation < _LEAST_MODULATION * np.sqrt(lattice.orders.size)
+    return replace(
+        found,
+        orientation_deg=np.where(dark, np.float32(np.nan), found.orientation_deg),
+        confidence=np.where(dark, np.float32(0), found.confidence),
+    )
 
 
 def _tile_variance(

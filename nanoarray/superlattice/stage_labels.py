@@ -1,0 +1,104 @@
+"""Grains of given label images in the stages `grain_maps` and `grains`."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nanoarray.archive.stage import Inputs
+from nanoarray.errors import InputError
+from nanoarray.images.label_images import read_labels, sort_labels
+from nanoarray.superlattice.grids import grid_of
+from nanoarray.superlattice.label_maps import (
+    LABEL_MAP_NAMES,
+    given_labels,
+    map_from_labels,
+    measure_labels,
+)
+from nanoarray.superlattice.one_image import Field, Grid
+from nanoarray.superlattice.parameters import GrainMapsParameters
+
+__all__ = ["LABEL_MAP_NAMES", "checked_folder", "dataset_map", "map_given", "measure_given"]
+
+
+def checked_folder(inputs: Inputs, parameters: GrainMapsParameters) -> dict[str, Any]:
+    """Look whose the label images are, before any result is replaced.
+
+    Returns
+    -------
+    dict
+        ``unused_labels``: label images of no image of the store, which are also warned about.
+
+    Raises
+    ------
+    InputError
+        None of them is of an image of the store.
+    """
+    folder, images = str(parameters.labels), inputs["images"]["image"].values.tolist()
+    used, unused = sort_labels(folder, images)
+    named = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
+    if not used:
+        found = f"it holds {named}" if unused else "it holds none"
+        raise InputError(
+            f"{folder} has a label image for none of the {len(images)} images: {found}; name each "
+            f"by the id of its image, such as {images[0] if images else 'image'}.tif"
+        )
+    if unused:
+        warnings.warn(
+            f"{len(unused)} label images in {folder} are of no image of the store: {named}",
+            stacklevel=2,
+        )
+    return {"unused_labels": unused}
+
+
+def map_given(
+    inputs: Inputs, parameters: GrainMapsParameters, own: xr.Dataset, i: int, field: Field
+) -> dict[str, Any]:
+    """The map of image ``i``, whose grains are in a label image; ``field`` as it is tiled."""
+    images, tiles = inputs["images"], inputs["tiles"]
+    values = {n: images[n][i].values for n in ("image", "height", "width", "data_bar")}
+    values |= {n: tiles[n][i].values for n in ("projection_variance", "valid")}
+    values["defect"] = inputs["prepared"]["defect"][i].values
+    return dataset_map(values, field, grid_of(own), tiles["angle"].values, parameters)
+
+
+def dataset_map(
+    values: Mapping[str, Any],
+    field: Field,
+    grid: Grid,
+    angles_deg: np.ndarray,
+    parameters: GrainMapsParameters,
+) -> dict[str, Any]:
+    """The map of an image of which ``values`` hold the variables, as `map_images` gives them."""
+    height, width = int(values["height"]), int(values["width"])
+    found = read_labels(str(parameters.labels), str(values["image"]), prefer="grain")
+    bar = int(values.get("data_bar", 0))
+    return map_from_labels(
+        field,
+        grid,
+        angles_deg,
+        values["projection_variance"],
+        values["valid"],
+        parameters,
+        given_labels(found, shape=(height, width), data_bar_px=bar),
+        values["defect"][:height, :width],
+    )
+
+
+def measure_given(
+    maps: xr.Dataset, i: int, shape: tuple[int, int], **options: Any
+) -> dict[str, Any]:
+    """Rows of the grains of image ``i`` of this shape; ``options`` as for `measure_labels`."""
+    names = ("grain", "orientation", "orientation_confidence")
+    return measure_labels(
+        maps["grain_pixels"][i, : shape[0], : shape[1]].values,
+        json.loads(str(maps["source_labels"][i].values) or "[]"),
+        {name: maps[name][i].values for name in names},
+        grid_of(maps),
+        **options,
+    )
