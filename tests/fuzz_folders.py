@@ -141,6 +141,14 @@ _VALUES: tuple[Any, ...] = (
 )
 
 
+def _loaded(content: bytes | Special) -> Any:
+    """What a document says; nothing where an earlier change has spoiled it."""
+    try:
+        return json.loads(content) if isinstance(content, bytes) else None
+    except (ValueError, RecursionError):
+        return None
+
+
 def _bytes(folder: Folder, rng: np.random.Generator, damage: Damage) -> None:
     """Damage of the bytes of one file, as of any other format."""
     name = _file(folder, rng)
@@ -153,11 +161,7 @@ def _document(folder: Folder, rng: np.random.Generator) -> None:
     """Replace values anywhere in a document."""
     names = [n for n in folder if n.rsplit("/", 1)[-1] in _DOCUMENTS]
     name = str(rng.choice(names))
-    content = folder[name]
-    try:
-        document = json.loads(content if isinstance(content, bytes) else b"{}")
-    except ValueError:
-        return
+    document = _loaded(folder[name])
     for _ in range(int(rng.integers(1, 3))):
         holders = list(_holders(document))
         if not holders:
@@ -218,10 +222,7 @@ def _huge(folder: Folder, rng: np.random.Generator) -> None:
     for name, content in folder.items():
         if not isinstance(content, bytes) or b'"chunk' not in content:
             continue
-        try:
-            document = json.loads(content)
-        except ValueError:
-            continue
+        document = _loaded(content)
         shape = [int(rng.choice(sides)) for _ in range(int(rng.choice([0, 1, 2, 2, 3, 5, 40])))]
         chunks = [int(rng.choice([1, n, max(1, n // 7), 512])) for n in shape]
         if isinstance(document, dict) and "shape" in document:
@@ -256,11 +257,7 @@ def _contradiction(folder: Folder, rng: np.random.Generator) -> None:
         document = {"zarr_format": 2, "shape": [9, 9], "chunks": [9, 9], "dtype": "|O"}
         folder["0/.zarray"] = json.dumps(document | {"filters": [{"id": "pickle"}]}).encode()
         return
-    content = folder[array]
-    try:
-        document = json.loads(content if isinstance(content, bytes) else b"{}")
-    except ValueError:
-        return
+    document = _loaded(folder[array])
     document = document if isinstance(document, dict) else {}
     document["filters"] = [{"id": "pickle"}]
     if rng.random() < 0.5:
