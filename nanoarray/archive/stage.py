@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 
+from nanoarray.archive.image_writer import Result
 from nanoarray.archive.layout import GroupPlan
 from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.errors import InputError
@@ -31,7 +31,8 @@ class Stage:
     version
         Raised whenever the same input and parameters would give another result.
     axis
-        "image": ``compute(inputs, parameters, own, i)`` gives the variables of image ``i``;
+        "image": ``compute(inputs, parameters, own, i)`` gives the variables of image ``i``, or
+        yields parts of them where they are too large to be in memory at once;
         "row": ``compute(inputs, parameters, own, rows)`` gives those rows of a table;
         "whole": ``compute(inputs, parameters, own, rows)`` is called once.
         ``own`` is the stage's own group: coordinates, resolved parameters, fitted model.
@@ -45,7 +46,7 @@ class Stage:
     version: int
     axis: Literal["image", "row", "whole"]
     plan: Callable[[Inputs, Any], GroupPlan]
-    compute: Callable[..., Mapping[str, np.ndarray]]
+    compute: Callable[..., Result]
     description: str = ""
 
 

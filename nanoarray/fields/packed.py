@@ -14,7 +14,8 @@ from numcodecs.zstd import Zstd
 
 from nanoarray.fields.windows import Window, cores, inner, widened
 
-_CHUNK = 1024
+#: Side of the squares that are compressed, where nothing else is said.
+CHUNK = 1024
 
 
 class PackedArray:
@@ -31,11 +32,11 @@ class PackedArray:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, chunk: int = _CHUNK
+        self, shape: tuple[int, ...], dtype: npt.DTypeLike, *, chunk: int | None = None
     ) -> None:
         self.shape = (int(shape[0]), int(shape[1]))
         self.dtype = np.dtype(dtype)
-        self.chunk = chunk
+        self.chunk = chunk or CHUNK
         self._codec = Zstd(level=1)
         self._chunks: dict[tuple[int, int], bytes] = {}
 

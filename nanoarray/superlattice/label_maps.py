@@ -15,7 +15,12 @@ from nanoarray.superlattice.grains.foreign import cell_owners, foreign_grains, m
 from nanoarray.superlattice.grains.labels import orient_grains
 from nanoarray.superlattice.grains.measure import measure_grains
 from nanoarray.superlattice.one_image import Field, Grid, Mask, tiles_inside
-from nanoarray.superlattice.one_map import map_variables, measure_map, min_tiles
+from nanoarray.superlattice.one_map import (
+    map_variables,
+    measure_map,
+    measured_px,
+    min_tiles,
+)
 from nanoarray.superlattice.parameters import GrainMapsParameters
 
 #: Variables that a grain map has besides where the grains were given.
@@ -68,7 +73,7 @@ def map_from_labels(
     """
     given = foreign_grains(labels)
     grain = _on_tiles(given.pixels, grid, field.factor, profile.shape[:2])
-    least = min_tiles(field, grid, parameters)
+    least = min_tiles(field.spacing_px, grid, parameters)
     found = orient_grains(
         grain,
         profile,
@@ -78,7 +83,7 @@ def map_from_labels(
         min_tiles=least,
         tile_strides=grid.tile_size_px / grid.stride_px,
     )
-    variables = map_variables(found, field, np.zeros(grain.shape))
+    variables = map_variables(found, measured_px(field), np.zeros(grain.shape))
     size = np.bincount(given.pixels.ravel(), minlength=given.source_labels.size + 1)
     indexed = np.unique(grain[np.isfinite(found.orientation_deg)])
     total = max(int((~defect | (given.pixels > 0)).sum()), 1)

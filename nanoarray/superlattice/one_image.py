@@ -137,26 +137,42 @@ def tile_features(
             f"the image of {height} x {width} px is smaller than a tile of {grid.tile_size_px} px"
         )
     rows, columns = tiles_inside(grid, height, width)
-    y, x = grid.centres_y[rows], grid.centres_x[columns]
+    centres = grid.centres_y[rows], grid.centres_x[columns]
+    return features_of_tiles(field, centres, grid.tile_size_px, angles_deg, parameters)
+
+
+def features_of_tiles(
+    field: Field,
+    centres: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    tile_size_px: int,
+    angles_deg: npt.NDArray[np.float64],
+    parameters: TilesParameters,
+    *,
+    origin_px: tuple[int, int] = (0, 0),
+) -> dict[str, Any]:
+    """`tile_features` of the tiles at some ``centres`` (y, x) [px of the image].
+
+    ``origin_px`` is where ``field`` begins in the image.
+    """
+    height, width = field.image.shape
+    y, x = (c - first for c, first in zip(centres, origin_px, strict=True))
     if parameters.window == "square":
         image = np.where(field.missing, np.float32(0), field.image)
-        variance = tile_radon_paper(
-            image, y, x, tile_size_px=grid.tile_size_px, angles_deg=angles_deg
-        )
+        variance = tile_radon_paper(image, y, x, tile_size_px=tile_size_px, angles_deg=angles_deg)
     else:
         variance = aligned_variance(
             field,
-            y,
-            x,
-            tile_size_px=grid.tile_size_px,
+            *centres,
+            tile_size_px=tile_size_px,
             angles_deg=angles_deg,
             band_pass=parameters.band_pass,
             device=parameters.device,
+            origin_px=origin_px,
         )
     share = valid_fraction(
         y,
         x,
-        tile_size_px=grid.tile_size_px,
+        tile_size_px=tile_size_px,
         height_px=height,
         width_px=width,
         missing=field.missing,
@@ -164,7 +180,7 @@ def tile_features(
     valid = np.isfinite(variance).all(axis=-1) & (share >= parameters.min_valid_fraction)
     return {
         "projection_variance": variance,
-        "alignment": _bits(variance, parameters),
+        "alignment": alignment_of(variance, parameters),
         "valid": valid,
     }
 
@@ -178,15 +194,20 @@ def aligned_variance(
     angles_deg: npt.NDArray[np.float64],
     band_pass: bool,
     device: str = "cpu",
+    origin_px: tuple[int, int] = (0, 0),
 ) -> npt.NDArray[np.float32]:
-    """Projection variance in windows aligned with the projection, on the CPU or through torch."""
+    """Projection variance in windows aligned with the projection, on the CPU or through torch.
+
+    ``origin_px`` is where the field begins in the image that ``y`` and ``x`` are places of.
+    """
     image = band_passed(field) if band_pass else field.image
     options: dict[str, Any] = {
         "tile_size_px": tile_size_px,
         "angles_deg": angles_deg,
         "missing": field.missing if field.missing.any() else None,
-        # A band-passed image has no background left to subtract.
-        "flatten_px": np.inf if band_pass else None,
+        # A band-passed image has no background left to subtract, and no mean.
+        "flatten_px": 0 if band_pass else None,
+        "origin_px": origin_px,
     }
     if device == "cpu":
         return tile_radon(image, y, x, **options)
@@ -208,7 +229,9 @@ def tiles_inside(
     return rows, columns
 
 
-def _bits(variance: npt.NDArray[np.float32], parameters: TilesParameters) -> npt.NDArray[np.uint8]:
+def alignment_of(
+    variance: npt.NDArray[np.float32], parameters: TilesParameters
+) -> npt.NDArray[np.uint8]:
     """Alignment bits, one per angle; where the paper loses both ends they are 0."""
     paper = parameters.window == "square"
     bits = alignment_bits(variance, method=parameters.alignment, periodic=not paper)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from nanoarray.errors import InputError
+from nanoarray.fields.windows import Pixels
 from nanoarray.superlattice.cluster.fit import (
     fit_clusters,
     predict_clusters,
@@ -18,6 +19,7 @@ from nanoarray.superlattice.cluster.fit import (
     spatial_pairs,
 )
 from nanoarray.superlattice.grains.cells import cell_areas
+from nanoarray.superlattice.grains.cells_in_fields import areas_in_fields
 from nanoarray.superlattice.grains.labels import (
     FINE_TILE_SPACINGS,
     TILE_SPACINGS,
@@ -68,10 +70,10 @@ def grain_map(
         valid=valid,
         symmetry=None if parameters.symmetry == "auto" else parameters.symmetry,
         min_misorientation_deg=parameters.misorientation_deg,
-        min_tiles=min_tiles(field, grid, parameters),
+        min_tiles=min_tiles(field.spacing_px, grid, parameters),
         tile_strides=grid.tile_size_px / grid.stride_px,
     )
-    return map_variables(found, field, _cell_areas(field, grid))
+    return map_variables(found, measured_px(field), _cell_areas(field, grid))
 
 
 #: Variable of the group ``tiles`` that each kind of feature is made of.
@@ -102,14 +104,29 @@ class DrawnTiles:
     different: npt.NDArray[np.int64]
 
 
-def draw_pairs(
-    vectors: npt.NDArray[np.float32], count: int, rng: np.random.Generator
-) -> DrawnTiles:
+class WindowedVectors(Protocol):
+    """Feature vectors of an image whose tiles are not in memory at once."""
+
+    def finite(self) -> Mask:
+        """(tile_y, tile_x) True where a tile has features."""
+
+    def __getitem__(self, places: Any, /) -> npt.NDArray[np.float32]:
+        """The vectors of the tiles at rows and columns."""
+
+
+Vectors = npt.NDArray[np.float32] | WindowedVectors
+
+
+def draw_pairs(vectors: Vectors, count: int, rng: np.random.Generator) -> DrawnTiles:
     """Draw at most ``count`` tiles of an image, each with its right neighbour.
 
     Neighbours mostly share a grain; tiles more than a third of the map apart mostly do not.
     """
-    valid: Mask = np.asarray(np.isfinite(vectors).all(axis=-1))
+    valid: Mask = (
+        np.asarray(np.isfinite(vectors).all(axis=-1))
+        if isinstance(vectors, np.ndarray)
+        else vectors.finite()
+    )
     y, x = np.nonzero(valid[:, :-1] & valid[:, 1:])
     if y.size > count:
         chosen = np.sort(rng.choice(y.size, count, replace=False))
@@ -124,7 +141,7 @@ def draw_pairs(
 
 def fit_collection(
     images: npt.NDArray[np.integer],
-    vectors_of: Callable[[int], npt.NDArray[np.float32]],
+    vectors_of: Callable[[int], Vectors],
     parameters: TileClustersParameters,
 ) -> dict[str, npt.NDArray[Any]]:
     """Fit clusters to a bounded number of tiles, drawn evenly from the images.
@@ -233,7 +250,7 @@ def grain_map_from_clusters(
         grain = grains_from_clusters(
             cluster,
             valid=(cluster >= 0) | (open_cell & (area > 0)),
-            min_tiles=min_tiles(field, grid, parameters),
+            min_tiles=min_tiles(field.spacing_px, grid, parameters),
         )
     symmetry = None if parameters.symmetry == "auto" else parameters.symmetry
     found = describe_grains(
@@ -243,15 +260,15 @@ def grain_map_from_clusters(
         symmetry=symmetry,
         tile_strides=grid.tile_size_px / grid.stride_px,
     )
-    variables = map_variables(found, field, area)
+    variables = map_variables(found, measured_px(field), area)
     # As published, for comparison: its grains overlap, those of the map do not.
     variables["paper_mean_area_tiles"] = published.mean() if published.size else np.nan
     return variables
 
 
-def min_tiles(field: Field, grid: Grid, parameters: GrainMapsParameters) -> int:
+def min_tiles(spacing_px: float, grid: Grid, parameters: GrainMapsParameters) -> int:
     """The least number of tiles of a grain."""
-    spacing = field.spacing_px if np.isfinite(field.spacing_px) else grid.stride_px
+    spacing = spacing_px if np.isfinite(spacing_px) else grid.stride_px
     area_px = np.pi / 4 * (parameters.min_diameter_spacings * spacing) ** 2
     return max(1, round(area_px / grid.stride_px**2))
 
@@ -272,10 +289,17 @@ def _cell_areas(field: Field, grid: Grid) -> npt.NDArray[np.float64]:
     return area
 
 
-def map_variables(found: GrainMap, field: Field, area: npt.NDArray[np.float64]) -> dict[str, Any]:
+def measured_px(field: Field) -> int:
+    """Pixels of an image that are no defect."""
+    return int((~field.missing).sum())
+
+
+def map_variables(
+    found: GrainMap, measured_px: int, area: npt.NDArray[np.float64]
+) -> dict[str, Any]:
     """What the group ``grain_maps`` holds of an image; ``area`` [px2] of every cell."""
     # Of the field and not of the cells: with coverage "inside" these leave a margin.
-    total = max(float((~field.missing).sum()), 1.0)
+    total = max(float(measured_px), 1.0)
     return {
         "grain": found.grain,
         "orientation": found.orientation_deg,
@@ -314,6 +338,14 @@ def _on_tiles(found: GrainMap) -> npt.NDArray[np.float32]:
     return largest
 
 
+def _areas(cells: Mapping[str, Any], defect: Pixels) -> npt.NDArray[np.float64]:
+    """Areas of ``cells`` outside defects."""
+    if isinstance(defect, np.ndarray):
+        return cell_areas(**cells, defect=defect)
+    names = ("centres_y", "centres_x", "stride_px", "to_edge")
+    return areas_in_fields(**{name: cells[name] for name in names}, missing=defect)
+
+
 def measure_map(
     grain: npt.NDArray[np.int32],
     orientation: npt.NDArray[np.float32],
@@ -321,14 +353,15 @@ def measure_map(
     grid: Grid,
     *,
     symmetry: int,
-    defect: Mask,
+    defect: Pixels,
     factor: float,
     pixel_size_nm: float,
     image_index: int,
 ) -> dict[str, Any]:
     """Measure the grains of one map [tile_y, tile_x] in the pixels of the original image.
 
-    ``factor`` is the number of common pixels per pixel of the image; ``defect`` (height, width).
+    ``factor`` is the number of common pixels per pixel of the image; ``defect`` (height, width),
+    which is read in windows where it is no array.
     """
     height, width = defect.shape
     # Pixel centres are at integers: scaling happens about the outer edge of the first pixel.
@@ -350,7 +383,7 @@ def measure_map(
         grain,
         orientation=orientation[own],
         confidence=confidence,
-        cell_area_px=cell_areas(**cells, defect=defect),
+        cell_area_px=_areas(cells, defect),
         pixel_size_nm=pixel_size_nm,
         symmetry=symmetry,
         **cells,

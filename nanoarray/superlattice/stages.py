@@ -10,11 +10,13 @@ import xarray as xr
 
 from nanoarray import schema
 from nanoarray.archive.engine import Inputs, LeftOut, Stage
+from nanoarray.archive.image_writer import Result
 from nanoarray.archive.rows import measure_rows
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.archive.tables import tag_attrs
-from nanoarray.superlattice import one_image, one_map, stage_labels
+from nanoarray.superlattice import large_stages, one_image, one_map, stage_labels
 from nanoarray.superlattice.grids import GRID_NAMES, grid_constants, grid_of, scaled_grid
+from nanoarray.superlattice.large_image import CleanedPixels
 from nanoarray.superlattice.lengths import length_px
 from nanoarray.superlattice.one_image import Field
 from nanoarray.superlattice.parameters import (
@@ -74,10 +76,10 @@ def _plan_prepared(inputs: Inputs, parameters: PreparedParameters) -> GroupPlan:
     return _plan("prepared", names, sizes)
 
 
-def _prepare(
-    inputs: Inputs, parameters: PreparedParameters, own: xr.Dataset, i: int
-) -> dict[str, Any]:
+def _prepare(inputs: Inputs, parameters: PreparedParameters, own: xr.Dataset, i: int) -> Result:
     del own
+    if large_stages.is_large(inputs["images"], i):
+        return large_stages.prepare(inputs["images"], i, parameters)
     return one_image.prepare_image(_pixels(inputs["images"], i), parameters)
 
 
@@ -115,10 +117,12 @@ def _plan_tiles(inputs: Inputs, parameters: TilesParameters) -> GroupPlan:
     )
 
 
-def _tile(inputs: Inputs, parameters: TilesParameters, own: xr.Dataset, i: int) -> dict[str, Any]:
+def _tile(inputs: Inputs, parameters: TilesParameters, own: xr.Dataset, i: int) -> Result:
     field = _field(inputs, float(own["common_pixel_size"]), i)
     if parameters.band_pass and parameters.window == "aligned":
         _need_lattice(field)
+    if isinstance(field, CleanedPixels):
+        return large_stages.tile(field, grid_of(own), own["angle"].values, parameters)
     return one_image.tile_features(field, grid_of(own), own["angle"].values, parameters)
 
 
@@ -135,17 +139,21 @@ def _plan_tile_clusters(inputs: Inputs, parameters: TileClustersParameters) -> G
         made = np.flatnonzero(tiles["problem"].values.astype(object) == "").tolist()
         constants |= one_map.fit_collection(
             np.array(sorted(made, key=names.__getitem__), np.intp),
-            lambda i: tile_vectors(tiles, i, parameters),
+            lambda i: (
+                large_stages.LargeVectors(tiles, i, parameters)
+                if large_stages.is_large(inputs["images"], i)
+                else tile_vectors(tiles, i, parameters)
+            ),
             parameters,
         )
     return _plan("tile_clusters", ["cluster", "cluster_count"], sizes, constants=constants)
 
 
-def _cluster(
-    inputs: Inputs, parameters: TileClustersParameters, own: xr.Dataset, i: int
-) -> dict[str, Any]:
+def _cluster(inputs: Inputs, parameters: TileClustersParameters, own: xr.Dataset, i: int) -> Result:
     names = ("method", "centers", "center_cluster")
     model = {n: own[n].values for n in names} if "centers" in own else {}
+    if large_stages.is_large(inputs["images"], i):
+        return large_stages.cluster(inputs["tiles"], i, parameters, model)
     vectors = tile_vectors(inputs["tiles"], i, parameters)
     return one_map.cluster_labels(vectors, parameters, model)
 
@@ -175,6 +183,9 @@ def _map_grains(
 ) -> dict[str, Any]:
     tiles = inputs["tiles"]
     field = _field(inputs, float(own["common_pixel_size"]), i)
+    if isinstance(field, CleanedPixels):
+        _need_lattice(field)
+        return large_stages.map_grains(inputs, field, i, own, parameters)
     if parameters.labels is not None:
         return stage_labels.map_given(inputs, parameters, own, i, field)
     if parameters.method != "orientation":
@@ -231,9 +242,10 @@ def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
     images, prepared, maps = inputs["images"], inputs["prepared"], inputs["grain_maps"]
     height, width = int(images["height"][i]), int(images["width"][i])
     size_nm = float(images["pixel_size"][i])
+    defect = large_stages.stored(prepared, "defect", images, i)
     options: dict[str, Any] = {
         "symmetry": int(maps["symmetry"][i]),
-        "defect": prepared["defect"][i, :height, :width].values,
+        "defect": defect if large_stages.is_large(images, i) else defect[:height, :width],
         "factor": scale_factor(size_nm, float(maps["common_pixel_size"])),
         "pixel_size_nm": size_nm,
         "image_index": i,
@@ -289,10 +301,14 @@ def _pixels(images: xr.Dataset, i: int) -> np.ndarray:
     return images["intensity"][i, :height, :width].values
 
 
-def _field(inputs: Inputs, common_pixel_size_nm: float, i: int) -> Field:
+def _field(inputs: Inputs, common_pixel_size_nm: float, i: int) -> Field | CleanedPixels:
     """Image ``i``, cleaned and at the common pixel size, if it is usable."""
     images, prepared = inputs["images"], inputs["prepared"]
     cleaning = _cleaning(prepared)
+    if large_stages.is_large(images, i):
+        return large_stages.cleaned_image(
+            images, prepared, i, common_pixel_size_nm=common_pixel_size_nm, parameters=cleaning
+        )
     if not bool(prepared["usable"][i]):
         fraction, score = float(prepared["defect_fraction"][i]), float(prepared["sharpness"][i])
         raise LeftOut(one_image.unusable(fraction, score, cleaning))
@@ -313,7 +329,7 @@ def _field(inputs: Inputs, common_pixel_size_nm: float, i: int) -> Field:
     )
 
 
-def _need_lattice(field: Field) -> None:
+def _need_lattice(field: Field | CleanedPixels) -> None:
     """Leave out an image whose lattice spacing, which the band of a band pass needs, is unknown."""
     if not np.isfinite(field.spacing_px):
         raise LeftOut("no lattice was found in the image; tiles.band_pass = false goes without")
@@ -329,7 +345,7 @@ STAGES: tuple[Stage, ...] = (
         "prepared",
         ("images",),
         PreparedParameters,
-        1,
+        2,
         "image",
         _plan_prepared,
         _prepare,
@@ -339,7 +355,7 @@ STAGES: tuple[Stage, ...] = (
         "tiles",
         ("images", "prepared"),
         TilesParameters,
-        2,
+        3,
         "image",
         _plan_tiles,
         _tile,
@@ -359,7 +375,7 @@ STAGES: tuple[Stage, ...] = (
         "grain_maps",
         _grain_map_inputs,
         GrainMapsParameters,
-        2,
+        3,
         "image",
         _plan_grain_maps,
         _map_grains,

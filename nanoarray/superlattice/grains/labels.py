@@ -116,7 +116,7 @@ def map_grains(
             tile_size_px=size,
             angles_deg=angles,
             missing=defect,
-            flatten_px=np.inf,
+            flatten_px=0,
         )
         for size in (tile, fine_tile)
     )
@@ -187,8 +187,27 @@ def label_grains(
         usable &= valid
     coarse_waves = angular_harmonics(profile, angles_deg)
     lattice = find_lattice(coarse_waves, usable, symmetry=symmetry, tile_strides=tile_strides)
-    coarse = lattice_features(coarse_waves, lattice.orders)
-    detail = lattice_features(angular_harmonics(fine, angles_deg), lattice.orders)
+    return grains_of_features(
+        lattice_features(coarse_waves, lattice.orders),
+        lattice_features(angular_harmonics(fine, angles_deg), lattice.orders),
+        usable,
+        lattice,
+        min_misorientation_deg=min_misorientation_deg,
+        min_tiles=min_tiles,
+    )
+
+
+def grains_of_features(
+    coarse: NDArray[np.float32],
+    detail: NDArray[np.float32],
+    usable: NDArray[np.bool_],
+    lattice: Lattice,
+    *,
+    min_misorientation_deg: float,
+    min_tiles: int,
+) -> GrainMap:
+    """`label_grains` from the `lattice_features` of the tiles and of the smaller ones."""
+    tile_strides = lattice.tile_strides
     cost = max(_LEAST_COST, _COST_PER_VARIANCE * _tile_variance(coarse, usable, tile_strides))
     labels = regions.merge_by_cost(regions.initial_regions(coarse, usable), coarse, cost=cost)
     for _ in range(_ROUNDS):

@@ -23,6 +23,10 @@ HARMONIC_COUNT = 8
 # real TEM images 0.90 and 0.94, the real SEM cross-sections 0.26.
 _SYMMETRIC_SHARE = 0.75
 
+#: How far the band pass sees, in row spacings: what lies beyond changes the result by less than
+#: 2e-5 of what it is itself, all together.
+BAND_REACH_SPACINGS = 20.0
+
 
 def lattice_band(
     image: NDArray,
@@ -76,7 +80,10 @@ def lattice_band(
     margin = int(np.ceil(2 * row_spacing_px))
     margin = min(margin, min(flat.shape) - 1)
     padded = np.pad(flat, margin, mode="reflect")
-    size = (fft.next_fast_len(padded.shape[0], True), fft.next_fast_len(padded.shape[1], True))
+    # Zeros between opposite edges, so that neither sees the other: a field of a large image, which
+    # has other edges, gets what the image gets.
+    gap = int(np.ceil(BAND_REACH_SPACINGS * row_spacing_px))
+    size = tuple(fft.next_fast_len(n + gap, True) for n in padded.shape)
     spectrum = fft.rfft2(padded, size)
     down, across = (
         (row_spacing_px * frequency).astype(np.float32) ** 2
@@ -164,14 +171,35 @@ def find_symmetry(
     int
         4 (square), 6 (hexagonal), or 2 (anything else, such as oblique or tilted lattices).
     """
+    return symmetry_of(symmetry_power(harmonics, valid, tile_strides=tile_strides))
+
+
+def symmetry_power(
+    harmonics: NDArray[np.complexfloating],
+    valid: NDArray[np.bool_],
+    *,
+    tile_strides: int,
+    first: tuple[int, int] | None = None,
+) -> NDArray[np.float64]:
+    """Power of harmonics 1 to 6 that tiles a tile apart have in common, as `find_symmetry` sums it.
+
+    With ``first`` only of the pairs whose first tile is in so many rows and columns: the sums of
+    parts of a map, each a tile wider, add up to that of the map.
+    """
     waves = np.where(valid[..., None], harmonics[..., :6], 0)
+    counted = tuple(slice(None, n) for n in first or waves.shape[:2])
     power = np.zeros(6)
     for axis in (0, 1):
         near = [slice(None)] * 2
         far = [slice(None)] * 2
         near[axis], far[axis] = slice(None, -tile_strides), slice(tile_strides, None)
-        product = waves[tuple(near)] * np.conj(waves[tuple(far)])
+        product = waves[tuple(near)][counted] * np.conj(waves[tuple(far)][counted])
         power += product.real.sum(axis=(0, 1))
+    return power
+
+
+def symmetry_of(power: NDArray[np.float64]) -> int:
+    """The symmetry that a lattice with these powers of harmonics 1 to 6 has."""
     power = np.maximum(power, 0)
     total = power.sum()
     if total <= 0:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -10,6 +13,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import label as connected_labels
 from skimage.segmentation import watershed
+
+from nanoarray.superlattice.grains.merging import merge_schedule, region_sums
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int32]
@@ -104,77 +109,9 @@ def merge_by_cost(labels: Labels, features: Features, *, cost: float) -> Labels:
         Merged labels, without gaps.
     """
     count = int(labels.max(initial=0))
-    root = _merge_schedule(labels, features.astype(np.float64), count, cost)
+    size, mean = region_sums(labels, features, count)
+    root = merge_schedule(*neighbour_pairs(labels), size, mean, cost)
     return renumber(root[labels])
-
-
-@njit(cache=True, nogil=True)
-def _merge_schedule(labels, features, count, cost):  # type: ignore[no-untyped-def]
-    height, width, depth = features.shape
-    size = np.zeros(count + 1)
-    mean = np.zeros((count + 1, depth))
-    shared = np.zeros((count + 1, count + 1), np.float32)
-    for y in range(height):
-        for x in range(width):
-            a = labels[y, x]
-            if a == 0:
-                continue
-            size[a] += 1
-            for k in range(depth):
-                mean[a, k] += features[y, x, k]
-            for dy, dx in ((0, 1), (1, 0)):
-                if y + dy < height and x + dx < width:
-                    b = labels[y + dy, x + dx]
-                    if b > 0 and b != a:
-                        shared[a, b] += 1
-                        shared[b, a] += 1
-    for a in range(1, count + 1):
-        if size[a] > 0:
-            mean[a] /= size[a]
-    parent = np.arange(count + 1)
-    lowest = np.full(count + 1, np.inf)
-    partner = np.zeros(count + 1, np.int64)
-    alive = size > 0
-    stale = np.ones(count + 1, np.bool_)
-    while True:
-        for a in range(1, count + 1):
-            if not (alive[a] and stale[a]):
-                continue
-            stale[a] = False
-            lowest[a] = np.inf
-            for b in range(1, count + 1):
-                if shared[a, b] > 0:
-                    distance = ((mean[a] - mean[b]) ** 2).sum()
-                    value = size[a] * size[b] / (size[a] + size[b]) * distance / shared[a, b]
-                    if value < lowest[a]:
-                        lowest[a] = value
-                        partner[a] = b
-        a = 0
-        for b in range(1, count + 1):
-            if alive[b] and lowest[b] < lowest[a]:
-                a = b
-        if a == 0 or lowest[a] >= cost:
-            break
-        b = partner[a]
-        mean[a] = (mean[a] * size[a] + mean[b] * size[b]) / (size[a] + size[b])
-        size[a] += size[b]
-        alive[b] = False
-        parent[b] = a
-        stale[a] = True
-        for c in range(1, count + 1):
-            if shared[b, c] > 0 and c != a:
-                shared[a, c] += shared[b, c]
-                shared[c, a] += shared[b, c]
-            shared[b, c] = 0
-            shared[c, b] = 0
-            if shared[a, c] > 0:
-                stale[c] = True
-    for a in range(1, count + 1):
-        root = a
-        while parent[root] != root:
-            root = parent[root]
-        parent[a] = root
-    return parent
 
 
 def refine_boundaries(
@@ -224,7 +161,7 @@ def refine_boundaries(
     core_means = region_means(core, features)
     means[: len(core_means)] = core_means
     refined = np.where(kept[labels], labels, np.where(labels > 0, -1, 0)).astype(np.int32)
-    _potts_sweeps(refined, features.astype(np.float64), means, boundary_cost, iterations)
+    _potts_sweeps(refined, features, means, boundary_cost, iterations)
     # What touches no kept region (cut off by invalid tiles) stays as it was.
     return np.where(refined < 0, labels, refined).astype(np.int32)
 
@@ -282,15 +219,19 @@ def absorb_small(labels: Labels, features: Features, *, min_tiles: int) -> Label
     labels = labels.copy()
     means = region_means(labels, features)
     size = np.bincount(labels.ravel(), minlength=len(means)).astype(np.float64)
-    size[0] = np.inf
-    while True:
-        present = size > 0
-        smallest = int(np.where(present, size, np.inf).argmin())
-        if size[smallest] >= min_tiles:
-            return renumber(labels)
-        inside = labels == smallest
-        ring = ndimage.binary_dilation(inside) & ~inside & (labels > 0)
-        near = np.unique(labels[ring])
+    boxes: list[Any] = [None, *ndimage.find_objects(labels)]
+    waiting = [(n, k) for k, n in enumerate(size.tolist()) if k > 0 and 0 < n < min_tiles]
+    heapq.heapify(waiting)
+    while waiting:
+        tiles, smallest = heapq.heappop(waiting)
+        if size[smallest] != tiles:
+            continue  # it has grown, or is gone
+        # Only its surroundings are looked at: a large map has thousands of small regions.
+        window = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in boxes[smallest])
+        near_by = labels[window]
+        inside = near_by == smallest
+        ring = ndimage.binary_dilation(inside) & ~inside & (near_by > 0)
+        near = np.unique(near_by[ring])
         target = 0
         if near.size:
             distance = ((means[near] - means[smallest]) ** 2).sum(axis=1)
@@ -298,8 +239,15 @@ def absorb_small(labels: Labels, features: Features, *, min_tiles: int) -> Label
             both = size[target] + size[smallest]
             means[target] = (means[target] * size[target] + means[smallest] * size[smallest]) / both
             size[target] = both
-        labels[inside] = target
+            boxes[target] = tuple(
+                slice(min(a.start, b.start), max(a.stop, b.stop))
+                for a, b in zip(boxes[target], boxes[smallest], strict=True)
+            )
+            if both < min_tiles:
+                heapq.heappush(waiting, (float(both), target))
+        near_by[inside] = target
         size[smallest] = 0
+    return renumber(labels)
 
 
 def remove_specks(mask: NDArray[np.bool_], *, min_tiles: int) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ from scipy import fft, ndimage
 from skimage import exposure
 
 from nanoarray.errors import InputError
+from nanoarray.fields.windows import Pixels, Window
 from nanoarray.superlattice.prepare.defects import DefectLimits, find_defects
 from nanoarray.superlattice.prepare.spectrum import lattice_spacing, radial_spectrum, sharpness
 
@@ -18,9 +19,13 @@ __all__ = [
     "equalize",
     "find_defects",
     "lattice_spacing",
+    "line_means",
+    "line_offsets",
     "radial_spectrum",
     "resample",
     "resample_mask",
+    "resample_window",
+    "resampled_shape",
     "sharpness",
     "suppress_line_noise",
 ]
@@ -104,20 +109,35 @@ def suppress_line_noise(
     height, width = values.shape
     if height < 8 or width < segments:
         return values.copy()
-    offsets = []
-    for columns in np.array_split(np.arange(width), segments):
+    offset = line_offsets(*line_means(values, defect, segments=segments), smooth_rows=smooth_rows)
+    return np.asarray(values - offset[:, None])
+
+
+def line_means(
+    values: NDArray[np.float32], defect: NDArray[np.bool_] | None, *, segments: int = 8
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Means of the segments of whole lines, ``(segment, line)``, and where enough was seen."""
+    means, known = [], []
+    for columns in np.array_split(np.arange(values.shape[1]), segments):
         part = values[:, columns[0] : columns[-1] + 1]
         if defect is None:
-            offsets.append(part.mean(axis=1))
+            means.append(part.mean(axis=1))
+            known.append(np.ones(values.shape[0], dtype=bool))
             continue
         good = ~defect[:, columns[0] : columns[-1] + 1]
         count = good.sum(axis=1)
-        mean = np.where(good, part, 0).sum(axis=1) / np.maximum(count, 1)
-        offsets.append(_fill_rows(mean, count >= 0.5 * columns.size))
-    rows = np.asarray(offsets, dtype=np.float64)
+        means.append(np.where(good, part, 0).sum(axis=1) / np.maximum(count, 1))
+        known.append(count >= 0.5 * columns.size)
+    return np.asarray(means, dtype=np.float64), np.asarray(known)
+
+
+def line_offsets(
+    means: NDArray[np.float64], known: NDArray[np.bool_], *, smooth_rows: float = 12.0
+) -> NDArray[np.float32]:
+    """Offset of every line of an image from the `line_means` of all of them."""
+    rows = np.stack([_fill_rows(m, k) for m, k in zip(means, known, strict=True)])
     rows -= ndimage.gaussian_filter1d(rows, smooth_rows, axis=1, mode="nearest")
-    offset = _limit_spectrum(np.median(rows, axis=0))
-    return np.asarray(values - offset.astype(np.float32)[:, None])
+    return _limit_spectrum(np.median(rows, axis=0)).astype(np.float32)
 
 
 def resample(image: NDArray[np.generic], *, factor: float) -> NDArray[np.float32]:
@@ -142,7 +162,7 @@ def resample(image: NDArray[np.generic], *, factor: float) -> NDArray[np.float32
         The factor is not above 0, or nothing would be left.
     """
     values = np.asarray(image, dtype=np.float32)
-    shape = _resampled_shape(values.shape, factor)
+    shape = resampled_shape(values.shape, factor)
     if factor == 1:
         return values.copy()
     if factor < 1:
@@ -161,9 +181,56 @@ def resample(image: NDArray[np.generic], *, factor: float) -> NDArray[np.float32
     )
 
 
+#: How far `resample` sees, in old pixels and in new ones: its filters fall below 1e-8 there.
+_RESAMPLED_REACH_PX, _RESAMPLED_REACH_NEW_PX = 24, 4
+
+
+def resample_window(
+    image: Pixels, window: Window, *, factor: float, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """A window of what `resample` makes of an image of this ``shape``, which is read in windows.
+
+    Parameters
+    ----------
+    image
+        The image.
+    window
+        Rows and columns of the resampled image.
+    factor
+        New pixels per old pixel.
+    shape
+        Height and width of the image.
+    """
+    reach = _RESAMPLED_REACH_PX + int(np.ceil(_RESAMPLED_REACH_NEW_PX / factor))
+    old = tuple(
+        slice(
+            max(int(np.floor(s.start / factor)) - reach, 0),
+            min(int(np.ceil(s.stop / factor)) + reach, n),
+        )
+        for s, n in zip(window, shape, strict=True)
+    )
+    values = np.asarray(image[old], dtype=np.float32)
+    if factor < 1:
+        values = ndimage.gaussian_filter(values, (1 / factor - 1) / 2, mode="nearest")
+    return np.asarray(
+        ndimage.affine_transform(
+            values,
+            np.full(2, 1 / factor),
+            offset=[
+                (new.start + 0.5) / factor - 0.5 - o.start
+                for new, o in zip(window, old, strict=True)
+            ],
+            output_shape=[s.stop - s.start for s in window],
+            order=3,
+            mode="nearest",
+        ),
+        dtype=np.float32,
+    )
+
+
 def resample_mask(mask: NDArray[np.bool_], *, factor: float) -> NDArray[np.bool_]:
     """Resample a mask as `resample` does an image, by the nearest old pixel."""
-    shape = _resampled_shape(mask.shape, factor)
+    shape = resampled_shape(mask.shape, factor)
     rows, columns = (
         np.clip(np.floor((np.arange(new) + 0.5) / factor).astype(np.int64), 0, old - 1)
         for new, old in zip(shape, mask.shape, strict=True)
@@ -171,7 +238,8 @@ def resample_mask(mask: NDArray[np.bool_], *, factor: float) -> NDArray[np.bool_
     return mask[np.ix_(rows, columns)]
 
 
-def _resampled_shape(shape: tuple[int, ...], factor: float) -> tuple[int, ...]:
+def resampled_shape(shape: tuple[int, ...], factor: float) -> tuple[int, ...]:
+    """Height and width after `resample`."""
     if not (np.isfinite(factor) and factor > 0):
         raise InputError(f"resampling factor is {factor}, expected a number above 0")
     new = tuple(round(length * factor) for length in shape)

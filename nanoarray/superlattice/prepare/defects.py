@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from nanoarray.superlattice.prepare.spectrum import lattice_spacing
 FALLBACK_SPACING_PX = 11.0
 # The detection runs on an image reduced until one lattice spacing is about this many pixels:
 # enough to see texture, four times fewer pixels at the usual 11 px.
-_REDUCED_SPACING_PX = 4.6
+REDUCED_SPACING_PX = 4.6
 
 # Pairs of Gaussian widths in lattice spacings; their difference passes 0.5, 1 and 2 cycles per
 # spacing best.
@@ -39,7 +40,11 @@ _WINDOW = 1.2
 _BLEED = 0.7
 # Lattice enclosed by defects is given up when smaller than this many of the smallest defect: it
 # would be narrower than a tile.
-_ISLAND = 10
+ISLAND = 10
+#: Gaps between defects that are closed, half as wide in lattice spacings.
+GAP_SPACINGS = 1.5
+#: How far `local_maps` and `grow_and_seed` see, in lattice spacings, and some pixels more.
+REACH_SPACINGS, REACH_PX = 7.0, 8
 
 
 @dataclass(frozen=True)
@@ -102,21 +107,49 @@ def find_defects(
     spacing = lattice_spacing(values) if spacing_px is None else float(spacing_px)
     if not np.isfinite(spacing) or spacing <= 0:
         spacing = FALLBACK_SPACING_PX
-    step = max(1, int(spacing / _REDUCED_SPACING_PX))
-    reduced = _block_means(values, step)
-    label = _block_any(_burnt_in(image, spacing), step)
+    step = max(1, int(spacing / REDUCED_SPACING_PX))
+    reduced = block_means(values, step)
+    label = block_any(_burnt_in(image, spacing), step)
     if label.all():
         return np.ones(values.shape, dtype=bool)
     if label.any():
         # The edge of a white box would make lattice next to it look rough.
-        reduced = np.where(label, np.median(reduced[~label]), reduced)
+        reduced = np.where(label, usual_level(*sampled(spacing / step, reduced, label)), reduced)
     found = _detect(reduced, spacing / step, limits) | label
     found = _tidy(found, spacing / step, limits)
     mask = found.repeat(step, axis=0).repeat(step, axis=1)
     return np.ascontiguousarray(mask[: values.shape[0], : values.shape[1]])
 
 
-def _detect(image: NDArray[np.float32], spacing: float, limits: DefectLimits) -> NDArray[np.bool_]:
+def sampled(spacing: float, *maps: NDArray[Any]) -> list[NDArray[Any]]:
+    """A value per lattice spacing: enough for a median, also of an image that is read in fields."""
+    every = max(1, round(spacing))
+    return [values[::every, ::every] for values in maps]
+
+
+def usual_level(reduced: NDArray[np.float32], label: NDArray[np.bool_]) -> float:
+    """Median of an image outside its burnt-in labels."""
+    return float(np.median(reduced if label.all() else reduced[~label]))
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """Local properties of an image: its mean, and logarithms of amplitudes."""
+
+    tone: NDArray[np.float32]
+    texture: NDArray[np.float32]
+    lattice: NDArray[np.float32]
+    edges: NDArray[np.float32]
+    #: Amplitude of a lattice over the texture that it makes.
+    to_amplitude: float
+
+    def all(self) -> tuple[NDArray[np.float32], ...]:
+        """The maps whose usual values are those of the surroundings."""
+        return self.tone, self.texture, self.lattice, self.edges
+
+
+def local_maps(image: NDArray[np.float32], spacing: float) -> _Maps:
+    """What is compared with the surroundings; it sees `REACH_SPACINGS` far."""
     tone = _average(image, 0.75 * spacing)
     powers = [_average(band * band, _WINDOW * spacing) for band in _bands(image, spacing)]
     gains = [float(np.sum(band * band)) for band in _bands(_point(spacing), spacing)]
@@ -125,23 +158,43 @@ def _detect(image: NDArray[np.float32], spacing: float, limits: DefectLimits) ->
     )
     lattice = np.log(middle / np.sqrt(coarse * fine))
     texture, edges = 0.5 * np.log(middle), 0.5 * np.log(coarse)
-    to_amplitude = np.sqrt(2 * gains[1])
+    return _Maps(tone, texture, lattice, edges, float(np.sqrt(2 * gains[1])))
+
+
+def first_guess(
+    maps: _Maps, limits: DefectLimits, usual_edges: float, usual_lattice: float
+) -> NDArray[np.bool_]:
+    """What is a defect by the medians of the whole image."""
+    return (maps.edges - usual_edges > np.log(limits.rough[0])) | (
+        maps.lattice - usual_lattice < np.log(limits.lost[1])
+    )
+
+
+def grow_and_seed(
+    maps: _Maps, usual: list[NDArray[np.float32]], spacing: float, limits: DefectLimits
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """How far defects may extend, and where they certainly are."""
+    relative_lattice, relative_edges = maps.lattice - usual[2], maps.edges - usual[3]
+    # The power of an edge is seen as far as the window reaches; the edge itself is not there.
+    rough = [_shrink(relative_edges > np.log(r), _BLEED * spacing) for r in limits.rough]
+    odd = np.abs(maps.tone - usual[0]) > limits.tone * maps.to_amplitude * np.exp(usual[1])
+    odd |= maps.texture - usual[1] < np.log(limits.smooth)
+    grow, seed = (
+        (relative_lattice < np.log(lost)) | (odd & (relative_lattice < np.log(weak))) | edge
+        for lost, weak, edge in zip(limits.lost, limits.weak, rough, strict=True)
+    )
+    return grow, seed
+
+
+def _detect(image: NDArray[np.float32], spacing: float, limits: DefectLimits) -> NDArray[np.bool_]:
+    maps = local_maps(image, spacing)
     # The surroundings must not contain the defects that are measured against them: start from
     # medians, where only the textures are safe, and repeat without what was found.
-    defect = (edges - np.median(edges) > np.log(limits.rough[0])) | (
-        lattice - np.median(lattice) < np.log(limits.lost[1])
-    )
+    middle = (float(np.median(m)) for m in sampled(spacing, maps.edges, maps.lattice))
+    defect = first_guess(maps, limits, *middle)
     for _ in range(2):
-        usual = _surroundings((tone, texture, lattice, edges), ~defect, spacing)
-        relative_lattice, relative_edges = lattice - usual[2], edges - usual[3]
-        # The power of an edge is seen as far as the window reaches; the edge itself is not there.
-        rough = [_shrink(relative_edges > np.log(r), _BLEED * spacing) for r in limits.rough]
-        odd = np.abs(tone - usual[0]) > limits.tone * to_amplitude * np.exp(usual[1])
-        odd |= texture - usual[1] < np.log(limits.smooth)
-        grow, seed = (
-            (relative_lattice < np.log(lost)) | (odd & (relative_lattice < np.log(weak))) | edge
-            for lost, weak, edge in zip(limits.lost, limits.weak, rough, strict=True)
-        )
+        usual = _surroundings(maps.all(), ~defect, spacing)
+        grow, seed = grow_and_seed(maps, usual, spacing, limits)
         defect = ndimage.binary_propagation(seed, mask=grow)
     return np.asarray(defect)
 
@@ -176,16 +229,38 @@ def _surroundings(
     maps: tuple[NDArray[np.float32], ...], good: NDArray[np.bool_], spacing: float
 ) -> list[NDArray[np.float32]]:
     """Mean of the good pixels within several spacings, also inside large bad regions."""
-    step = max(1, round(spacing))
-    weight = _block_means(good.astype(np.float32), step)
+    step = surroundings_step(spacing)
+    blocks = smooth_surroundings(*block_totals(maps, good, step), spacing)
+    return [enlarge(local, step, good.shape) for local in blocks]
+
+
+def surroundings_step(spacing: float) -> int:
+    """Side of the blocks in which surroundings are averaged first."""
+    return max(1, round(spacing))
+
+
+def block_totals(
+    maps: tuple[NDArray[np.float32], ...], good: NDArray[np.bool_], step: int
+) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+    """Means over blocks of the maps where they are good, and the good part of each block."""
+    weight = block_means(good.astype(np.float32), step)
+    totals = [block_means(np.where(good, m, 0).astype(np.float32), step) for m in maps]
+    return totals, weight
+
+
+def smooth_surroundings(
+    totals: list[NDArray[np.float32]], weight: NDArray[np.float32], spacing: float
+) -> list[NDArray[np.float32]]:
+    """Mean of the good pixels around every block."""
+    step = surroundings_step(spacing)
     near, far = (_smoother(weight.shape, s * spacing / step) for s in (8.0, 30.0))
+    near_weight, far_weight = near(weight), far(weight)
     result = []
-    for values in maps:
-        total = _block_means(np.where(good, values, 0).astype(np.float32), step)
+    for total in totals:
         everywhere = float(total.sum() / max(float(weight.sum()), 1e-6))
-        wide = (far(total) + 1e-3 * everywhere) / (far(weight) + 1e-3)
-        local = (near(total) + 0.05 * wide) / (near(weight) + 0.05)
-        result.append(_enlarge(local.astype(np.float32), step, good.shape))
+        wide = (far(total) + 1e-3 * everywhere) / (far_weight + 1e-3)
+        local = (near(total) + 0.05 * wide) / (near_weight + 0.05)
+        result.append(local.astype(np.float32))
     return result
 
 
@@ -199,43 +274,77 @@ def _smoother(
     return lambda values: down @ values @ across.T
 
 
-def _enlarge(blocks: NDArray[np.float32], step: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Interpolate block means linearly back to pixels."""
-    weights = []
-    for length, count in zip(shape, blocks.shape, strict=True):
-        position = np.clip((np.arange(length) + 0.5) / step - 0.5, 0, count - 1)
+def enlarge(
+    blocks: NDArray[np.float32],
+    step: int,
+    shape: tuple[int, ...],
+    window: tuple[slice, slice] | None = None,
+) -> NDArray[np.float32]:
+    """Interpolate block means linearly back to the pixels of an image, or of a window of it."""
+    weights, used = [], []
+    for axis, (length, count) in enumerate(zip(shape, blocks.shape, strict=True)):
+        pixel = np.arange(length)[slice(None) if window is None else window[axis]]
+        position = np.clip((pixel + 0.5) / step - 0.5, 0, count - 1)
         below = np.minimum(position.astype(np.int64), max(count - 2, 0))
-        matrix = np.zeros((length, count), dtype=np.float32)
-        rows = np.arange(length)
-        matrix[rows, below] = 1 - (position - below)
-        matrix[rows, np.minimum(below + 1, count - 1)] += position - below
+        above = np.minimum(below + 1, count - 1)
+        first = int(below[0])
+        matrix = np.zeros((pixel.size, int(above[-1]) + 1 - first), dtype=np.float32)
+        rows = np.arange(pixel.size)
+        matrix[rows, below - first] = 1 - (position - below)
+        matrix[rows, above - first] += position - below
         weights.append(matrix)
-    return weights[0] @ blocks @ weights[1].T
+        used.append(slice(first, int(above[-1]) + 1))
+    return np.asarray(weights[0] @ blocks[used[0], used[1]] @ weights[1].T, dtype=np.float32)
 
 
 def _burnt_in(image: NDArray[np.generic], spacing: float) -> NDArray[np.bool_]:
     """Labels and scale bars: areas of exactly one value, and what is written on them."""
-    size = max(4, int(spacing / 3))
+    size = flat_block(spacing)
     height, width = (length // size * size for length in image.shape)
-    whole = np.zeros(image.shape, dtype=bool)
     if min(height, width) == 0:
-        return whole
-    blocks = image[:height, :width].reshape(height // size, size, width // size, size)
-    flat = blocks.max(axis=(1, 3)) == blocks.min(axis=(1, 3))
-    # Writing interrupts the flat area, and its last block may be cut by the edge of the image.
-    flat = ndimage.binary_closing(np.pad(flat, 2, mode="edge"), iterations=2)[2:-2, 2:-2]
-    flat = _without_small(flat, 4 * spacing**2 / size**2)
-    flat = ndimage.binary_dilation(flat, np.ones((3, 3)))
+        return np.zeros(image.shape, dtype=bool)
+    flat = closed(flat_blocks(image[:height, :width], size))
+    flat = _without_small(flat, flat_area(spacing))
+    flat = widen(flat)
     found = flat.repeat(size, axis=0).repeat(size, axis=1)
     rest = ((0, image.shape[0] - height), (0, image.shape[1] - width))
     return np.asarray(np.pad(found, rest, mode="edge"))
+
+
+def flat_block(spacing: float) -> int:
+    """Side of the blocks that are looked at for areas of one value."""
+    return max(4, int(spacing / 3))
+
+
+def flat_area(spacing: float) -> float:
+    """Least number of blocks of a burnt-in label."""
+    return 4 * spacing**2 / flat_block(spacing) ** 2
+
+
+def flat_blocks(image: NDArray[np.generic], size: int) -> NDArray[np.bool_]:
+    """Blocks of exactly one value; the sides of the image are multiples of theirs."""
+    height, width = image.shape
+    blocks = image.reshape(height // size, size, width // size, size)
+    return np.asarray(blocks.max(axis=(1, 3)) == blocks.min(axis=(1, 3)))
+
+
+def closed(flat: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Writing interrupts a flat area, and its last block may be cut by the edge of the image."""
+    return np.asarray(
+        ndimage.binary_closing(np.pad(flat, 2, mode="edge"), iterations=2)[2:-2, 2:-2]
+    )
+
+
+def widen(flat: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Flat blocks and those beside them."""
+    return np.asarray(ndimage.binary_dilation(flat, np.ones((3, 3))))
 
 
 def _tidy(found: NDArray[np.bool_], spacing: float, limits: DefectLimits) -> NDArray[np.bool_]:
     """Drop specks, close gaps too narrow to show a lattice, widen."""
     smallest = limits.min_area * spacing**2
     found = ~_without_small(
-        ~_close(_without_small(found, smallest / 4), 1.5 * spacing), _ISLAND * smallest
+        ~close(_without_small(found, smallest / 4), GAP_SPACINGS * spacing), ISLAND * smallest
     )
     found = _without_small(found, smallest)
     return within(found, limits.margin * spacing)
@@ -252,13 +361,14 @@ def _shrink(mask: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
     return ~within(~mask, distance)
 
 
-def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+def close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Fill gaps of a mask that are narrower than twice the radius."""
     pad = int(radius) + 1
     grown = within(np.pad(mask, pad, mode="edge"), radius)
     return _shrink(grown, radius)[pad:-pad, pad:-pad] | mask
 
 
-def _block_means(image: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+def block_means(image: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     """Means of step x step blocks; blocks that overhang take the edge's values."""
     if step == 1:
         return image
@@ -269,5 +379,6 @@ def _block_means(image: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     return np.asarray(rows.reshape(rows.shape[0], -1, step).sum(axis=2) / np.float32(step**2))
 
 
-def _block_any(mask: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
-    return _block_means(mask.astype(np.float32), step) > 0.5
+def block_any(mask: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
+    """Blocks that are mostly in a mask."""
+    return block_means(mask.astype(np.float32), step) > 0.5

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, signal
 
+from nanoarray.fields.windows import Pixels
+
 _TILE_PX = 256
 _MIN_TILE_PX = 64
 # A tile with more defect than this says more about the defect than about the lattice.
@@ -51,17 +53,18 @@ class RadialSpectrum:
 
 
 def radial_spectrum(
-    image: NDArray[np.generic],
+    image: Pixels,
     *,
-    defect: NDArray[np.bool_] | None = None,
+    defect: Pixels | None = None,
     tile_px: int = _TILE_PX,
 ) -> RadialSpectrum:
     """Power spectra of half-overlapping Hann-windowed tiles, averaged over directions.
 
     Tiles that are mostly defect are left out; in the others, defects are set to the tile's mean.
+    The image is read in bands.
     """
-    values = np.asarray(image, dtype=np.float32)
-    size = int(min(tile_px, 2 ** int(np.log2(max(min(values.shape), 1)))))
+    height, width = image.shape
+    size = int(min(tile_px, 2 ** int(np.log2(max(min(height, width), 1)))))
     if size < _MIN_TILE_PX:
         return RadialSpectrum(np.zeros(0), np.zeros((0, 0)))
     window = signal.windows.hann(size, sym=False)
@@ -71,12 +74,16 @@ def radial_spectrum(
     ring = np.rint(np.hypot(frequency_y, frequency_x) * size).astype(np.int64).ravel()
     members = np.bincount(ring)[: size // 2]
     spectra, shares = [], []
-    for top in _starts(values.shape[0], size):
-        for left in _starts(values.shape[1], size):
-            tile = values[top : top + size, left : left + size]
+    for top in _starts(height, size):
+        # Row by row of tiles: of a large image nothing else is in memory.
+        band = slice(int(top), int(top) + size), slice(0, width)
+        values = np.asarray(image[band], dtype=np.float32)
+        lost = None if defect is None else defect[band]
+        for left in _starts(width, size):
+            tile = values[:, left : left + size]
             share = 0.0
-            if defect is not None:
-                bad = defect[top : top + size, left : left + size]
+            if lost is not None:
+                bad = lost[:, left : left + size]
                 share = float(bad.mean())
                 if share > 0.95:
                     continue
@@ -103,9 +110,9 @@ def noise_floor(spectrum: RadialSpectrum) -> float:
 
 
 def lattice_spacing(
-    image: NDArray[np.generic],
+    image: Pixels,
     *,
-    defect: NDArray[np.bool_] | None = None,
+    defect: Pixels | None = None,
     spectrum: RadialSpectrum | None = None,
 ) -> float:
     """Spacing of the lattice rows [px].
@@ -187,10 +194,10 @@ def _ring_spacing(
 
 
 def sharpness(
-    image: NDArray[np.generic],
+    image: Pixels,
     *,
     spacing_px: float | None = None,
-    defect: NDArray[np.bool_] | None = None,
+    defect: Pixels | None = None,
     spectrum: RadialSpectrum | None = None,
 ) -> float:
     """Share of the image's structure that is as fine as the lattice.
