@@ -8,11 +8,14 @@ box, and a panel letter must be made of strokes and stand in a corner.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label as connected
-from skimage.measure import regionprops
+from skimage.morphology import convex_hull_image
 
 from nanoarray.images.data_bar import find_data_bar
 from nanoarray.nanocrystal.measure.regions import find_regions
@@ -69,6 +72,32 @@ _AROUND_PX = 4
 _STROKE = 0.45
 
 
+@dataclass(frozen=True)
+class _Region:
+    """A connected part of a mask, looked at only where its size makes it worth it."""
+
+    labels: NDArray[np.int32]
+    number: int
+    bbox: tuple[int, int, int, int]
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        y0, x0, y1, x1 = self.bbox
+        return slice(y0, y1), slice(x0, x1)
+
+    @cached_property
+    def image(self) -> NDArray[np.bool_]:
+        return self.labels[self.window] == self.number
+
+    @cached_property
+    def filled(self) -> NDArray[np.bool_]:
+        return ndimage.binary_fill_holes(self.image, np.ones((3, 3)))
+
+    @cached_property
+    def area(self) -> int:
+        return int(np.count_nonzero(self.image))
+
+
 def find_annotations(pixels: NDArray) -> NDArray[np.uint8]:
     """Mark pixels of drawn-in graphics.
 
@@ -120,17 +149,18 @@ def blank_boxes(pixels: NDArray, kind: NDArray[np.uint8]) -> NDArray:
     ndarray
         The same where there are none.
     """
-    boxes = np.isin(kind, HIDING)
+    boxes = (kind == DATA_BAR) | (kind == BOX)
     if not boxes.any():
         return pixels
     out = pixels.copy()
-    boxes = ndimage.binary_dilation(boxes, iterations=2)  # with their blurred rim
-    parts, _ = ndimage.label(boxes)
+    rim = 2  # blurred
+    parts, _ = ndimage.label(boxes, np.ones((3, 3)))
     for number, place in enumerate(ndimage.find_objects(parts), start=1):
-        y, x = (slice(max(s.start - _AROUND_PX, 0), s.stop + _AROUND_PX) for s in place)
-        around = pixels[y, x][~boxes[y, x]]
-        level = np.median(around) if around.size else np.median(pixels)
-        out[place][parts[place] == number] = level
+        y, x = (slice(max(s.start - rim - _AROUND_PX, 0), s.stop + rim + _AROUND_PX) for s in place)
+        own = ndimage.binary_dilation(parts[y, x] == number, iterations=rim)
+        others = ndimage.binary_dilation(boxes[y, x], iterations=rim)
+        around = pixels[y, x][~others]
+        out[y, x][own] = np.median(around) if around.size else np.median(pixels)
     return out
 
 
@@ -142,8 +172,7 @@ def _mark_tone(grey: NDArray[np.float32], distance: NDArray[np.float32], found: 
     bars, letters = [], []
     for region in _regions_that_may_be_drawn(tone):
         y0, x0, y1, x1 = region.bbox
-        inside = grey[region.slice][region.image]
-        if _is_bar(region, inside, width):
+        if _is_bar(region, grey):
             if _is_crisp(region, grey):
                 bars.append(region)
         elif min(y1 - y0, x1 - x0) >= _BOX_LEAST_PX and _is_box(region, grey):
@@ -151,23 +180,24 @@ def _mark_tone(grey: NDArray[np.float32], distance: NDArray[np.float32], found: 
         else:
             letters.append(region)
     for bar in bars:
-        found[bar.slice][bar.image] = BAR
+        found[bar.window][bar.image] = BAR
     # Thin strokes are antialiased through and through: whole letters first, by a looser tone.
     loose = _regions_that_may_be_drawn((distance <= _RIM) & (found == 0))
-    loose = [r for r in loose if tone[r.slice][r.image].mean() > _FULL_TONE]
     for letter, strict in [(r, False) for r in loose] + [(r, True) for r in letters]:
         y0, x0, y1, x1 = letter.bbox
         if not _WRITING_LEAST * height <= y1 - y0 <= _WRITING_MOST * height:
             continue
-        if x1 - x0 > 0.3 * width or found[letter.slice][letter.image].any():
+        if x1 - x0 > 0.3 * width or found[letter.window][letter.image].any():
+            continue
+        if not strict and tone[letter.window][letter.image].mean() <= _FULL_TONE:
             continue
         beside = any(_beside(letter, bar, height) for bar in bars)
         panel = strict and rare and _is_panel_letter(letter, grey)
         if (beside or panel) and _is_crisp(letter, grey):
-            found[letter.slice][letter.image_filled] = WRITING
+            found[letter.window][letter.filled] = WRITING
 
 
-def _regions_that_may_be_drawn(mask: NDArray[np.bool_]) -> list:
+def _regions_that_may_be_drawn(mask: NDArray[np.bool_]) -> list[_Region]:
     """The connected parts of a mask that have the size of a bar, a box or a letter.
 
     Noise makes thousands of others, and describing each costs more than the network.
@@ -180,35 +210,34 @@ def _regions_that_may_be_drawn(mask: NDArray[np.bool_]) -> list:
     box = np.minimum(tall, wide) >= _BOX_LEAST_PX
     letter = (tall >= _WRITING_LEAST * height) & (tall <= _WRITING_MOST * height)
     kept = (bar | box | letter) & (tall * wide <= _BOX_MOST * mask.size)
-    number = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
-    number[found.label[kept]] = np.arange(1, np.count_nonzero(kept) + 1)
-    return regionprops(number[labels])
+    rows = zip(found.label[kept].tolist(), found.box[kept].tolist(), strict=True)
+    return [_Region(labels, number, tuple(bbox)) for number, bbox in rows]
 
 
-def _is_bar(region, inside: NDArray, width: int) -> bool:
+def _is_bar(region: _Region, grey: NDArray[np.float32]) -> bool:
     y0, x0, y1, x1 = region.bbox
-    tall, wide = y1 - y0, x1 - x0
+    tall, wide, width = y1 - y0, x1 - x0, grey.shape[1]
     return bool(
         tall >= 2
         and wide >= _BAR_ASPECT * tall
         and _BAR_LEAST * width <= wide <= 0.6 * width
         and region.area >= _BAR_FILL * tall * wide
-        and inside.std() <= _FLAT
+        and grey[region.window][region.image].std() <= _FLAT
     )
 
 
-def _is_box(region, grey: NDArray[np.float32]) -> bool:
+def _is_box(region: _Region, grey: NDArray[np.float32]) -> bool:
     """A filled level rectangle with straight sides, flat but for the writing in it."""
-    image = region.image_filled
+    image = region.filled
     if image.sum() < _BOX_FILL * image.size:
         return False
     sides = (image[1], image[-2], image[:, 1], image[:, -2])
     straight = all(side.mean() > 0.85 for side in sides)
-    own = grey[region.slice][region.image]
+    own = grey[region.window][region.image]
     return bool(straight and own.std() <= _FLAT and region.area >= 0.3 * image.size)
 
 
-def _beside(letter, bar, height: int) -> bool:
+def _beside(letter: _Region, bar: _Region, height: int) -> bool:
     """Whether a letter stands above or below a bar, as the number of a scale bar does."""
     y0, x0, y1, x1 = bar.bbox
     top, left, bottom, right = letter.bbox
@@ -219,9 +248,9 @@ def _beside(letter, bar, height: int) -> bool:
     return bool(near and x0 - room <= centre <= x1 + room)
 
 
-def _is_panel_letter(letter, grey: NDArray[np.float32]) -> bool:
+def _is_panel_letter(letter: _Region, grey: NDArray[np.float32]) -> bool:
     height, width = grey.shape
-    y, x = letter.centroid
+    y, x = (letter.bbox[axis] + np.nonzero(letter.image)[axis].mean() for axis in (0, 1))
     corner = min(y, height - y) <= _CORNER * height and min(x, width - x) <= _CORNER * width
     tall = letter.bbox[2] - letter.bbox[0]
     if not corner or tall < 0.02 * height:
@@ -229,11 +258,11 @@ def _is_panel_letter(letter, grey: NDArray[np.float32]) -> bool:
     padded = np.pad(letter.image, 1)
     stroke = 2 * ndimage.distance_transform_edt(padded).max()
     # Filled, so that a crystal with a bright middle is no letter.
-    solidity = letter.area_filled / letter.area_convex
+    solidity = letter.filled.sum() / convex_hull_image(letter.image).sum()
     return bool(stroke <= _STROKE * tall and solidity < 0.85)
 
 
-def _is_crisp(region, grey: NDArray[np.float32]) -> bool:
+def _is_crisp(region: _Region, grey: NDArray[np.float32]) -> bool:
     """Whether the surroundings have another tone: noise that is cut off by a tone has not."""
     y0, x0, y1, x1 = region.bbox
     reach = _AROUND_PX

@@ -21,6 +21,7 @@ def basins(
     least_area_px: int = 1,
     weight: NDArray[np.float32] | None = None,
     least_weight: float = 0.0,
+    highest: float | None = None,
 ) -> NDArray[np.int32]:
     """Label the basins of a depth map: a watershed whose shallow divides are removed.
 
@@ -41,6 +42,8 @@ def basins(
         Smaller ones are dropped.
     weight, least_weight
         Basins with a lower mean of `weight` are dropped.
+    highest
+        Top of the range of depths; by default the largest one there is.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def basins(
     pixels = np.flatnonzero(inside)
     if not pixels.size:
         return labels
-    steps = _STEPS / max(float(depth.max()), 1e-9)
+    steps = _STEPS / max(float(depth.max()) if highest is None else highest, 1e-9)
     level = (depth * steps).astype(np.uint16)
     falling = pixels[np.argsort(level.ravel()[pixels], kind="stable")[::-1]]
     deepest, parent = _flood(falling, level, labels, share)

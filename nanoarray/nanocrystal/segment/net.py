@@ -13,13 +13,14 @@ from nanoarray.nanocrystal.segment.net_decode import Decoding, decode
 from nanoarray.nanocrystal.segment.net_labels import (
     at_full_size,
     evidence,
+    outline_probability,
     sharpened,
     typical_diameter,
 )
 from nanoarray.nanocrystal.segment.net_maps import Maps, predict_maps
 from nanoarray.nanocrystal.segment.normalize import normalized
 
-__all__ = ["NetworkResult", "segment_with_network"]
+__all__ = ["Look", "NetworkResult", "Polarity", "look_at", "segment_with_network"]
 
 Polarity = Literal["auto", "dark", "bright"]
 
@@ -107,10 +108,58 @@ def segment_with_network(
     """
     grey = normalized(_finite(np.asarray(pixels, np.float32)))
     use = settings or Decoding()
+    best = _best_look(grey, polarity, use, weights)
+    shape = (grey.shape[0], grey.shape[1])
+    labels, probability = at_full_size(
+        best.labels, best.maps[0], shape=shape, threshold=use.foreground
+    )
+    labels = sharpened(labels, probability, grey, threshold=use.foreground)
+    return NetworkResult(labels, probability, "dark" if best.sign > 0 else "bright")
+
+
+class Look(NamedTuple):
+    """How an image is to be looked at: by what was found in a sample of it.
+
+    ``scale`` of the resized image; ``sign`` of its grey levels, 1 where crystals are dark;
+    ``outline``: probability at the outlines of crystals; ``polarity``: ``"dark"`` or ``"bright"``.
+    """
+
+    scale: float
+    sign: int
+    outline: float
+    polarity: Literal["dark", "bright"]
+
+
+def look_at(sample: NDArray[np.float32], *, polarity: Polarity) -> Look:
+    """Find out how an image is to be looked at, from a normalized sample of it.
+
+    Crystals are not enlarged: what the sample costs, the image would cost many times.
+    """
+    use = Decoding()
+    best = _best_look(sample, polarity, use, None, most_scale=1.0)
+    labels, probability = at_full_size(
+        best.labels,
+        best.maps[0],
+        shape=(sample.shape[0], sample.shape[1]),
+        threshold=use.foreground,
+    )
+    outline = outline_probability(labels, probability, sample, threshold=use.foreground)
+    return Look(best.scale, best.sign, outline, "dark" if best.sign > 0 else "bright")
+
+
+def _best_look(
+    grey: NDArray[np.float32],
+    polarity: Polarity,
+    settings: Decoding,
+    weights: Path | str | None,
+    *,
+    most_scale: float = _MOST_SCALE,
+) -> _Look:
+    """The look at the scale and with the sign that show most."""
 
     def look(scale: float, sign: int) -> _Look:
         maps = predict_maps(grey if sign > 0 else -grey, scale=scale, weights=weights)
-        labels = decode(*maps, settings=use)
+        labels = decode(*maps, settings=settings)
         return _Look(scale, sign, maps, labels, evidence(labels, maps[0]) / scale)
 
     side = min(grey.shape)
@@ -120,7 +169,7 @@ def segment_with_network(
         looks += [look(min(1.0, _SECOND_PX / side), sign) for sign in signs]
     sign = _likelier_sign(looks)
     best = max((one for one in looks if one.sign == sign), key=lambda one: one.evidence_px)
-    highest = min(_MOST_SCALE, max(float(np.sqrt(_MOST_PIXELS / grey.size)), 1.0))
+    highest = min(most_scale, max(float(np.sqrt(_MOST_PIXELS / grey.size)), 1.0))
     for _ in range(_MOST_LOOKS):
         size_px = typical_diameter(best.labels) / best.scale
         closer = _TARGET_PX / size_px if np.isfinite(size_px) else _CLOSER * best.scale
@@ -131,12 +180,7 @@ def segment_with_network(
         if another.evidence_px < _AS_GOOD * best.evidence_px:
             break
         best = another
-    shape = (grey.shape[0], grey.shape[1])
-    labels, probability = at_full_size(
-        best.labels, best.maps[0], shape=shape, threshold=use.foreground
-    )
-    labels = sharpened(labels, probability, grey, threshold=use.foreground)
-    return NetworkResult(labels, probability, "dark" if sign > 0 else "bright")
+    return best
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -60,6 +60,7 @@ def decode(
     contact: NDArray[np.float32],
     *,
     settings: Decoding | None = None,
+    whole_range: bool = False,
 ) -> NDArray[np.int32]:
     """Crystals from the three maps of the network.
 
@@ -71,6 +72,9 @@ def decode(
         Depth inside a crystal, 0 at its outline to 1.
     settings
         Thresholds.
+    whole_range
+        Resolve depths in steps that do not depend on the deepest crystal: so that the parts of a
+        large image are flooded alike.
 
     Returns
     -------
@@ -88,5 +92,6 @@ def decode(
         least_area_px=use.least_area_px,
         weight=foreground,
         least_weight=use.least_probability,
+        highest=_DEEPEST if whole_range else None,
     )
     return join_pieces(labels, contact)

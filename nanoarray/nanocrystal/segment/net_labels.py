@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-__all__ = ["at_full_size", "evidence", "sharpened", "typical_diameter"]
+from nanoarray.fields.windows import Window
+from nanoarray.nanocrystal.segment.resized import resized_window
+
+__all__ = [
+    "at_full_size",
+    "draw_window",
+    "evidence",
+    "outline_probability",
+    "sharpened",
+    "typical_diameter",
+]
 
 #: The grey levels change fastest where the logit of the probability is this much higher than at the
 #: outline, on simulated crystals of 12 to 50 px under a blur of 0.6 to 2 px (0.7), and somewhat
@@ -125,22 +135,72 @@ def at_full_size(
             antialias=True,
         )[0, 0].numpy()
     out = np.zeros(shape, np.int32)
-    _draw(labels, smooth, threshold, out)
+    ratios = labels.shape[0] / shape[0], labels.shape[1] / shape[1]
+    _draw(labels, smooth, threshold, ratios, (0, 0), (0, 0), out)
+    return out, smooth
+
+
+def draw_window(
+    labels: NDArray[np.int32],
+    probability: NDArray[np.float32],
+    *,
+    origin: tuple[int, int],
+    before: tuple[int, int],
+    window: Window,
+    after: tuple[int, int],
+    threshold: float,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """`at_full_size` of a window, from a field of the resized image.
+
+    Parameters
+    ----------
+    labels, probability
+        The field, a few pixels wider than the window.
+    origin
+        Where it begins in the resized image.
+    before, after
+        Height and width of the resized image, and of the image.
+    window
+        Of the image.
+    threshold
+        Probability from which a pixel is crystal.
+    """
+    top, left = origin
+    if before == after:
+        part = (
+            slice(window[0].start - top, window[0].stop - top),
+            slice(window[1].start - left, window[1].stop - left),
+        )
+        return labels[part], probability[part]
+    smooth = resized_window(
+        lambda w: probability[
+            w[0].start - top : w[0].stop - top, w[1].start - left : w[1].stop - left
+        ],
+        window,
+        before=before,
+        after=after,
+    )
+    out = np.zeros(smooth.shape, np.int32)
+    ratios = before[0] / after[0], before[1] / after[1]
+    _draw(labels, smooth, threshold, ratios, origin, (window[0].start, window[1].start), out)
     return out, smooth
 
 
 @njit(cache=True, nogil=True)
-def _draw(labels, probability, threshold, out):
-    """Give every pixel above the threshold the nearest label that is a pixel away at most."""
+def _draw(labels, probability, threshold, ratios, origin, start, out):
+    """Give every pixel above the threshold the nearest label that is a pixel away at most.
+
+    Labels begin at `origin` of the resized image, `out` at `start` of the image.
+    """
     height, width = labels.shape
-    scale_y, scale_x = height / out.shape[0], width / out.shape[1]
+    scale_y, scale_x = ratios
     for i in range(out.shape[0]):
-        y = (i + 0.5) * scale_y - 0.5
+        y = (start[0] + i + 0.5) * scale_y - 0.5 - origin[0]
         v0 = min(max(round(y), 0), height - 1)
         for j in range(out.shape[1]):
             if probability[i, j] < threshold:
                 continue
-            x = (j + 0.5) * scale_x - 0.5
+            x = (start[1] + j + 0.5) * scale_x - 0.5 - origin[1]
             u0 = min(max(round(x), 0), width - 1)
             if labels[v0, u0] > 0:
                 out[i, j] = labels[v0, u0]
@@ -182,21 +242,84 @@ def sharpened(
     ndarray
         ``(height, width)`` int32. No crystal grows or vanishes.
     """
-    logit = np.log(np.clip(probability, 1e-4, 1 - 1e-4))
-    logit -= np.log1p(-np.clip(probability, 1e-4, 1 - 1e-4))
-    near = ndimage.maximum_filter(labels > 0, 5) & (np.abs(logit) < _LOGIT_MOST)
-    if not near.any():
+    outline = outline_probability(labels, probability, grey, threshold=threshold)
+    if outline <= threshold:
         return labels
-    steepness = ndimage.gaussian_gradient_magnitude(grey, _GRADIENT_PX)
-    bins = np.rint((logit[near] + _LOGIT_MOST) / _LOGIT_STEP).astype(np.int64)
+    kept = probability >= outline
+    gone = np.bincount(labels.ravel(), kept.ravel()) == 0
+    return np.where(kept | gone[labels], labels, 0).astype(np.int32)
+
+
+def outline_probability(
+    labels: NDArray[np.int32],
+    probability: NDArray[np.float32],
+    grey: NDArray[np.float32],
+    *,
+    threshold: float,
+) -> float:
+    """Probability of crystal where the grey levels of an image change fastest.
+
+    Parameters as for `sharpened`; never below the threshold.
+    """
     count = int(2 * _LOGIT_MOST / _LOGIT_STEP) + 1
-    total = np.bincount(bins, steepness[near], minlength=count)
-    mean = total / np.maximum(np.bincount(bins, minlength=count), 1)
+    slopes = _slope_weights(_GRADIENT_PX)
+    number, total = _steepness_by_logit(labels, probability, grey, slopes, count)
+    if not number.any():
+        return threshold
+    mean = total / np.maximum(number, 1)
     mean = ndimage.convolve1d(mean, [0.25, 0.5, 0.25], mode="nearest")
     steepest = _LOGIT_STEP * (2 + int(np.argmax(mean[2:-2]))) - _LOGIT_MOST
     moved = 1 / (1 + np.exp(_STEEPEST_INSIDE - steepest))
-    if moved <= threshold:
-        return labels
-    kept = probability >= min(moved, _SUREST)
-    gone = np.bincount(labels.ravel(), kept.ravel()) == 0
-    return np.where(kept | gone[labels], labels, 0).astype(np.int32)
+    return float(min(moved, _SUREST)) if moved > threshold else threshold
+
+
+def _slope_weights(sigma_px: float) -> NDArray[np.float32]:
+    """Weights of a derivative of a Gaussian down the rows; across the columns, its transpose."""
+    reach = int(4 * sigma_px + 0.5)
+    impulse = np.zeros((2 * reach + 1, 2 * reach + 1))
+    impulse[reach, reach] = 1
+    return ndimage.gaussian_filter(impulse, sigma_px, order=(1, 0)).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _steepness_by_logit(labels, probability, grey, slopes, count):
+    """Number of pixels near crystals by the logit of their probability, and their summed slope.
+
+    The gradient is computed where it counts: for most of an image the network is sure.
+    """
+    height, width = labels.shape
+    reach = slopes.shape[0] // 2
+    number, total = np.zeros(count, np.int64), np.zeros(count, np.float64)
+    least = 1 / (1 + np.exp(_LOGIT_MOST))
+    for y in range(height):
+        for x in range(width):
+            p = probability[y, x]
+            if not least < p < 1 - least:
+                continue
+            near = False
+            for v in range(max(y - 2, 0), min(y + 3, height)):
+                for u in range(max(x - 2, 0), min(x + 3, width)):
+                    near = near or labels[v, u] > 0
+            if not near:
+                continue
+            down, across = np.float32(0), np.float32(0)
+            for i in range(-reach, reach + 1):
+                v = _mirrored(y + i, height)
+                for j in range(-reach, reach + 1):
+                    here = grey[v, _mirrored(x + j, width)]
+                    down += slopes[reach + i, reach + j] * here
+                    across += slopes[reach + j, reach + i] * here
+            k = round((np.log(p / (1 - p)) + _LOGIT_MOST) / _LOGIT_STEP)
+            number[k] += 1
+            total[k] += np.hypot(down, across)
+    return number, total
+
+
+@njit(cache=True, nogil=True)
+def _mirrored(i, length):
+    """Place of a pixel beyond the edge of an image, mirrored at the edge."""
+    if i < 0:
+        i = -1 - i
+    if i >= length:
+        i = 2 * length - 1 - i
+    return min(max(i, 0), length - 1)

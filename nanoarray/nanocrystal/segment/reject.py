@@ -15,7 +15,7 @@ from nanoarray.nanocrystal.segment.annotations import (
     find_annotations,
 )
 
-__all__ = ["OUTLIER", "TOO_SMALL", "reject_objects"]
+__all__ = ["OUTLIER", "TOO_SMALL", "reject_objects", "size_outliers"]
 
 TOO_SMALL = "far smaller than the crystals of the image"
 OUTLIER = "far larger than the crystals of the image"
@@ -66,6 +66,8 @@ def reject_objects(
     reasons: dict[int, str] = {}
     for key, reason in ANNOTATION_REASONS.items():
         under = kind == key
+        if not under.any():
+            continue
         if key == WRITING:  # the gaps between strokes belong to it
             under = ndimage.binary_dilation(under, iterations=_BETWEEN_STROKES_PX)
         covered = np.bincount(flat[under.ravel()], minlength=count + 1)
@@ -73,14 +75,14 @@ def reject_objects(
             if i > 0:
                 reasons.setdefault(int(i), reason)
     kept = np.array([i for i in range(1, count + 1) if i not in reasons and area[i] > 0], int)
-    reasons.update(_outliers(kept, 2 * np.sqrt(area[kept] / np.pi)))
+    reasons.update(size_outliers(kept, 2 * np.sqrt(area[kept] / np.pi)))
     if add_annotations:
         labels, more = _add_annotations(labels, kind, reasons)
         reasons.update(more)
     return labels, reasons
 
 
-def _outliers(kept: NDArray[np.int64], diameter_px: NDArray[np.float64]) -> dict[int, str]:
+def size_outliers(kept: NDArray[np.int64], diameter_px: NDArray[np.float64]) -> dict[int, str]:
     """Single objects of a size that nothing else in the image has.
 
     The middle is taken by area, so that many specks do not make one crystal an outlier.
@@ -110,31 +112,22 @@ def _add_annotations(
 
     parts = connected(np.where(labels == 0, kind, 0), background=0, connectivity=2)
     count = int(labels.max(initial=0))
-    sizes = np.bincount(parts.ravel())
     taken = {
         reason: [i for i, given in reasons.items() if given == reason]
         for reason in ANNOTATION_REASONS.values()
     }
     out, more = labels.copy(), {}
-    for part in range(1, sizes.size):
-        where = parts == part
-        reason = ANNOTATION_REASONS[int(kind[where][0])]
-        rim = np.unique(labels[_grown(where)])
+    for part, place in enumerate(ndimage.find_objects(parts), start=1):
+        y, x = (slice(max(s.start - 1, 0), s.stop + 1) for s in place)
+        where = parts[y, x] == part
+        reason = ANNOTATION_REASONS[int(kind[y, x][where][0])]
+        rim = np.unique(labels[y, x][ndimage.binary_dilation(where)])
         partner = [int(i) for i in rim if int(i) in taken[reason]]
         if partner:  # the rest of an object that is rejected already
             continue
-        if sizes[part] < 4:
+        if np.count_nonzero(where) < 4:
             continue
         count += 1
-        out[where] = count
+        out[y, x][where] = count
         more[count] = reason
     return out, more
-
-
-def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    out = mask.copy()
-    out[1:] |= mask[:-1]
-    out[:-1] |= mask[1:]
-    out[:, 1:] |= mask[:, :-1]
-    out[:, :-1] |= mask[:, 1:]
-    return out

@@ -48,7 +48,7 @@ def assemble(labels: NDArray[np.int32], *, reasons: dict[int, str], polarity: st
     -------
     Segmentation
     """
-    present = np.unique(labels)
+    present = np.flatnonzero(np.bincount(labels.ravel()))
     present = present[present > 0]
     kept = [int(i) for i in present if int(i) not in reasons]
     gone = [int(i) for i in present if int(i) in reasons]
