@@ -28,6 +28,7 @@ def measure_rows(
     own: xr.Dataset,
     group: str,
     rows: slice,
+    measure_part: Callable[[int, slice], Mapping[str, np.ndarray] | None] | None = None,
 ) -> dict[str, Any]:
     """Rows `rows` of a table that holds the regions of every image, one image after another.
 
@@ -47,6 +48,9 @@ def measure_rows(
         Its name in the schema.
     rows
         Which rows are wanted.
+    measure_part
+        Gives the columns of some regions of an image, by their places among those of the image;
+        None where the image is measured at once.
 
     Returns
     -------
@@ -56,17 +60,18 @@ def measure_rows(
     starts = ends - counts
     parts = []
     for i in np.flatnonzero((ends > rows.start) & (starts < rows.stop) & (counts > 0)).tolist():
-        columns = _unknown(own, group, int(counts[i]))
+        kept = slice(max(rows.start - starts[i], 0), min(rows.stop, ends[i]) - starts[i])
+        columns = _unknown(own, group, kept.stop - kept.start)
         try:
-            columns |= measure(i)
+            some = measure_part(i, kept) if measure_part is not None else None
+            columns |= some or {name: values[kept] for name, values in measure(i).items()}
         except (OSError, MemoryError, DamagedError):
             raise  # the place or the machine failed, not the image: the block is to be done again
         except Exception as error:  # noqa: BLE001 -- one bad image must not lose the table
             columns["image_index"][:] = i
-            columns["label"][:] = np.arange(1, counts[i] + 1)
+            columns["label"][:] = np.arange(kept.start + 1, kept.stop + 1)
             columns["problem"][:] = failure(error)
-        kept = slice(max(rows.start - starts[i], 0), min(rows.stop, ends[i]) - starts[i])
-        parts.append({name: values[kept] for name, values in columns.items()})
+        parts.append(columns)
     return {n: np.concatenate([part[n] for part in parts]) for n in parts[0]} if parts else {}
 
 

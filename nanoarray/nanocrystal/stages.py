@@ -12,10 +12,11 @@ import xarray as xr
 
 from nanoarray import schema
 from nanoarray.archive.engine import Inputs, Stage
+from nanoarray.archive.image_writer import Result
 from nanoarray.archive.rows import measure_rows
 from nanoarray.archive.store import ArrayPlan, GroupPlan, array_plan
 from nanoarray.archive.tables import tag_attrs
-from nanoarray.nanocrystal import class_models, models
+from nanoarray.nanocrystal import class_models, large_stages, models
 from nanoarray.nanocrystal.measure.features import OUTLINE_POINTS
 from nanoarray.nanocrystal.one_image import measure_one, segment_one
 from nanoarray.nanocrystal.parameters import (
@@ -51,11 +52,11 @@ def _plan_maps(inputs: Inputs, parameters: CrystalMapsParameters) -> GroupPlan:
     return GroupPlan(arrays, "image", sizes["image"], BLOCK)
 
 
-def _segment(
-    inputs: Inputs, parameters: CrystalMapsParameters, own: xr.Dataset, i: int
-) -> dict[str, Any]:
+def _segment(inputs: Inputs, parameters: CrystalMapsParameters, own: xr.Dataset, i: int) -> Result:
     del own
     images = inputs["images"]
+    if large_stages.is_large(images, i):
+        return large_stages.segment(images, i, parameters)
     return segment_one(_pixels(images, i), parameters, image=str(images["image"][i].values))
 
 
@@ -90,7 +91,18 @@ def _measure(
         own=own,
         group="crystals",
         rows=rows,
+        measure_part=lambda i, some: _measure_part(inputs, parameters, i, some),
     )
+
+
+def _measure_part(
+    inputs: Inputs, parameters: CrystalsParameters, i: int, some: slice
+) -> dict[str, Any] | None:
+    """Some objects of an image that is read in windows; None for other images."""
+    images, maps = inputs["images"], inputs["crystal_maps"]
+    if not large_stages.is_large(images, i):
+        return None
+    return large_stages.measure(images, maps, i, some, crop_size=parameters.crop_size)
 
 
 def _measure_image(inputs: Inputs, parameters: CrystalsParameters, i: int) -> dict[str, Any]:
@@ -249,7 +261,7 @@ STAGES: tuple[Stage, ...] = (
         "crystal_maps",
         ("images",),
         CrystalMapsParameters,
-        2,
+        3,
         "image",
         _plan_maps,
         _segment,
