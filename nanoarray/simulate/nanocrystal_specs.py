@@ -203,16 +203,22 @@ def _bar_text(rng: np.random.Generator) -> str:
     return "\n".join(lines)
 
 
+def _ink(rng: np.random.Generator) -> tuple[float, float]:
+    """Grey of a mark and of the box behind it; -1 for none."""
+    if rng.random() < 0.3:
+        return (0.0, 1.0) if rng.random() < 0.8 else (1.0, 0.0)
+    return float(rng.choice([0.0, 1.0, 1.0, rng.uniform(0.1, 0.9)])), -1.0
+
+
 def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
+    return (*_random_text(rng), *_random_graphics(rng))
+
+
+def _random_text(rng: np.random.Generator) -> list[Overlay]:
+    """Panel letters, a scale bar with its number, a data bar."""
     marks: list[Overlay] = []
-
-    def ink() -> tuple[float, float]:
-        if rng.random() < 0.3:
-            return (0.0, 1.0) if rng.random() < 0.8 else (1.0, 0.0)
-        return float(rng.choice([0.0, 1.0, 1.0, rng.uniform(0.1, 0.9)])), -1.0
-
     for _ in range(int(rng.choice([0, 1, 2], p=[0.5, 0.4, 0.1]))):
-        grey, box = ink()
+        grey, box = _ink(rng)
         letter = str(rng.choice(list("abcdefghijklmnABCDEFGHIKLMN12345")))
         style = str(rng.choice(["{}", "({})", "{})", "{}1", "{}'"]))
         corner = rng.random(2) < 0.3
@@ -230,7 +236,7 @@ def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
             )
         )
     if rng.random() < 0.5:
-        grey, box = ink()
+        grey, box = _ink(rng)
         number = str(rng.choice("1 2 5 10 20 50 100 200 500 0.2 0.5".split()))
         unit = str(rng.choice([" nm", "nm", " um", ""]))
         marks.append(
@@ -261,8 +267,14 @@ def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
                 length=0.15,
             )
         )
+    return marks
+
+
+def _random_graphics(rng: np.random.Generator) -> list[Overlay]:
+    """A frame, arrows, a box."""
+    marks: list[Overlay] = []
     if rng.random() < 0.06:
-        marks.append(Overlay("frame", size=float(rng.uniform(0.003, 0.02)), grey=ink()[0]))
+        marks.append(Overlay("frame", size=float(rng.uniform(0.003, 0.02)), grey=_ink(rng)[0]))
     for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.05 else 0):
         marks.append(
             Overlay(
@@ -270,7 +282,7 @@ def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
                 y=float(rng.uniform(0.1, 0.9)),
                 x=float(rng.uniform(0.1, 0.9)),
                 size=_between(0.03, 0.08, rng),
-                grey=ink()[0],
+                grey=_ink(rng)[0],
                 length=_between(0.04, 0.15, rng),
             )
         )
@@ -285,4 +297,4 @@ def _random_overlays(rng: np.random.Generator) -> tuple[Overlay, ...]:
                 grey=float(rng.choice([1.0, 1.0, 0.0])),
             )
         )
-    return tuple(marks)
+    return marks
