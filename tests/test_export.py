@@ -23,11 +23,12 @@ from nanoarray.archive import store
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.cli import app
 from nanoarray.errors import InputError
+from nanoarray.exchange.bands import Plane, plane_of, pool
 from nanoarray.exchange.images import export_images
 from nanoarray.exchange.labels import as_labels, tiles_to_pixels
 from nanoarray.exchange.names import MOST_BYTES, file_names
 from nanoarray.exchange.ome_tiff import write_ome_tiff
-from nanoarray.exchange.ome_zarr import pool, write_ome_zarr
+from nanoarray.exchange.ome_zarr import write_ome_zarr
 from nanoarray.exchange.tables import export_table, table_parts
 from nanoarray.superlattice.grains.cells import cell_areas
 from nanoarray.superlattice.grains.measure import measure_grains
@@ -187,17 +188,6 @@ def test_ome_zarr_has_the_pixels_the_scale_and_the_labels(tmp_path, version, zar
         assert json.loads((path / "0/.zarray").read_text())["dimension_separator"] == "/"
 
 
-def test_ome_zarr_is_read_by_models_of_the_specification(tmp_path):
-    models = pytest.importorskip("ome_zarr_models")
-    pixels = np.arange(600 * 700, dtype=np.uint16).reshape(600, 700)
-    for version in ("0.4", "0.5"):
-        path = write_ome_zarr(
-            tmp_path / version, pixels, labels={"grain": pixels > 9}, version=version
-        )
-        image = models.open_ome_zarr(zarr.open_group(path, mode="r"))
-        assert image.labels.attributes.labels == ["grain"]
-
-
 def test_a_level_lies_over_the_one_before(tmp_path):
     """A ramp in nanometres: its value at a level's position is the position itself."""
     size = 0.5
@@ -259,6 +249,36 @@ def test_ome_tiff_is_read_back_by_others(tmp_path, dtype):
         numerator, denominator = tags["XResolution"].value
         assert 1e7 / (numerator / denominator) == pytest.approx(0.02)
         assert tags["ResolutionUnit"].value == 3
+
+
+def test_the_ome_xml_is_valid(tmp_path):
+    """By the schema of OME, which ome-types has beside it."""
+    etree = importlib.import_module("lxml.etree")
+    schema_file = Path(importlib.import_module("ome_types").__file__).parent / "ome-2016-06.xsd"
+    valid = etree.XMLSchema(etree.parse(schema_file))
+    for size, pixels in ((2.5, np.eye(9, dtype=np.uint8)), (np.nan, np.eye(5, dtype=np.float32))):
+        path = write_ome_tiff(tmp_path / "a.ome.tif", pixels, pixel_size_nm=size, name="é & <x>")
+        with tifffile.TiffFile(path) as file:
+            valid.assertValid(etree.fromstring(file.ome_metadata.encode()))
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_large_image_has_a_pyramid(tmp_path, labels):
+    pixels = np.random.default_rng(0).integers(0, 9, (700, 2100)).astype(np.uint16)
+    path = write_ome_tiff(tmp_path / "a.ome.tif", pixels, pixel_size_nm=2.0, labels=labels)
+    ome = importlib.import_module("ome_types").from_tiff(str(path))
+    assert len(ome.images) == 1
+    with tifffile.TiffFile(path) as file:
+        assert len(file.pages) == 1  # the levels are no images of their own
+        levels = file.series[0].levels
+        shapes = [(700, 2100), (350, 1050), (175, 525), (88, 263)]
+        assert [level.shape for level in levels] == shapes
+        small = pixels[::2, ::2] if labels else pool(pixels)
+        np.testing.assert_array_equal(levels[0].asarray(), pixels)
+        np.testing.assert_array_equal(levels[1].asarray(), small)
+        for k, level in enumerate(levels):
+            numerator, denominator = level.pages[0].tags["XResolution"].value
+            assert 1e7 / (numerator / denominator) == pytest.approx(2.0 * 2**k)
 
 
 def test_an_image_is_written_the_same_twice(tmp_path):
@@ -369,6 +389,23 @@ def test_memory_is_that_of_one_image(tmp_path):
     assert peaks[1] < 1.2 * peaks[0]
 
 
+@pytest.mark.parametrize("kind", ["zarr", "tiff"])
+def test_memory_does_not_grow_with_the_image(tmp_path, kind):
+    """Only some rows of an image are held: four times as many take no more."""
+    peaks = []
+    for height in (3000, 12_000):
+        line = np.arange(1100, dtype=np.uint8)
+        plane = Plane((height, 1100), line.dtype, lambda a, b, x=line: np.tile(x, (b - a, 1)))
+        tracemalloc.start()
+        if kind == "zarr":
+            write_ome_zarr(tmp_path / f"{height}.zarr", plane, labels={"grain": plane})
+        else:
+            write_ome_tiff(tmp_path / f"{height}.tif", plane)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
+
+
 # --- tiles to pixels --------------------------------------------------------------------------
 
 
@@ -394,6 +431,7 @@ def test_labels_of_pixels_have_the_areas_of_the_table(coverage, factor):
         factor=factor,
         to_edge=coverage == "full",
     )
+    painted = np.concatenate([band for _, band in painted.bands(50)])
     cells = {
         "centres_y": (y + 0.5) / factor - 0.5,
         "centres_x": (x + 0.5) / factor - 0.5,
@@ -419,14 +457,21 @@ def test_labels_of_pixels_have_the_areas_of_the_table(coverage, factor):
 
 def test_label_images_have_the_least_type():
     labels = np.array([[0, 70_000]])
-    assert as_labels(labels, name="x", shape=(1, 2)).dtype == np.int32
-    assert as_labels(labels % 7, name="x", shape=(1, 2)).dtype == np.uint16
-    assert as_labels(labels - 1, name="x", shape=(1, 2)).dtype == np.int32
+
+    def typed(values, shape=(1, 2)):
+        found = as_labels(plane_of(values), name="x", shape=shape)
+        np.testing.assert_array_equal(found.rows(0, 1), values)
+        assert found.rows(0, 1).dtype == found.dtype
+        return found.dtype
+
+    assert typed(labels) == np.int32
+    assert typed(labels % 7) == np.uint16
+    assert typed(labels - 1) == np.int32
     for wrong in (labels * 1.0, labels * 10**6):
         with pytest.raises(InputError):
-            as_labels(wrong, name="x", shape=(1, 2))
+            typed(wrong)
     with pytest.raises(InputError, match="shape"):
-        as_labels(labels, name="x", shape=(2, 2))
+        typed(labels, (2, 2))
 
 
 # --- names ------------------------------------------------------------------------------------

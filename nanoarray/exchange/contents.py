@@ -16,6 +16,7 @@ from nanoarray import schema
 from nanoarray.archive import store
 from nanoarray.archive.lineage import is_current
 from nanoarray.errors import ImageError, InputError
+from nanoarray.exchange.bands import Plane, plane_of
 from nanoarray.exchange.labels import tiles_to_pixels
 from nanoarray.superlattice.grids import GRID_NAMES, grid_of
 from nanoarray.superlattice.one_image import tiles_inside
@@ -24,6 +25,8 @@ from nanoarray.superlattice.scale import scale_factor
 PIXELS = "images/intensity"
 _PIXEL_DIMS = ("image", "y", "x")
 _TILE_DIMS = ("image", "tile_y", "tile_x")
+#: Images up to this size are read once; larger ones in bands, once for each thing that is made.
+_AT_ONCE_BYTES = 2**26
 #: Tags that go along with an image.
 _NOT_TAGS = frozenset(
     "metadata sha256 path problem ok height width pixel_size pixel_size_y".split()
@@ -35,16 +38,17 @@ class ExportedImage:
     """One image as it is exported.
 
     ``pixels`` (height, width); ``labels`` label images and ``fields`` other maps, both (height,
-    width) by name; ``left_out`` the reasons of maps that this image does not have.
+    width) by name, all read when they are written; ``left_out`` the reasons of maps that this image
+    does not have.
     """
 
     image: str
-    pixels: npt.NDArray[Any]
+    pixels: Plane
     pixel_size_nm: float
     pixel_size_y_nm: float
     tags: dict[str, Any]
-    labels: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    fields: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    labels: dict[str, Plane] = field(default_factory=dict)
+    fields: dict[str, Plane] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
@@ -114,7 +118,7 @@ class Archive:
         return bool(self._ok[i])
 
     def read(self, i: int) -> ExportedImage:
-        """Image ``i`` and its maps.
+        """Image ``i`` and its maps; reading their rows raises ImageError where they are damaged.
 
         Raises
         ------
@@ -127,7 +131,7 @@ class Archive:
         size, size_y = (float(self._columns[n][i]) for n in ("pixel_size", "pixel_size_y"))
         found = ExportedImage(
             image=self.names[i],
-            pixels=_values(self.images["intensity"][i, :height, :width]),
+            pixels=_plane(self.images["intensity"][i], (height, width)),
             pixel_size_nm=size,
             pixel_size_y_nm=size_y if math.isfinite(size_y) else size,
             tags=self._tags(i),
@@ -141,7 +145,7 @@ class Archive:
             if ds[variable].dims == _TILE_DIMS:
                 values = self._painted(name, i, (height, width), size)
             else:
-                values = _values(ds[variable][i, :height, :width])
+                values = _plane(ds[variable][i], (height, width))
             (found.labels if values.dtype.kind in "iub" else found.fields)[short] = values
         return found
 
@@ -152,9 +156,7 @@ class Archive:
             return f"{group} is not computed for it yet: run the pipeline"
         return str(ds["problem"][i].values) if "problem" in ds else ""
 
-    def _painted(
-        self, name: str, i: int, shape: tuple[int, int], pixel_size_nm: float
-    ) -> npt.NDArray[Any]:
+    def _painted(self, name: str, i: int, shape: tuple[int, int], pixel_size_nm: float) -> Plane:
         """A map of tiles on the pixels of image ``i``."""
         group, variable = name.split("/")
         ds = self._groups[group]
@@ -214,6 +216,13 @@ def _found(name: str, available: list[str]) -> str:
     if matches:
         raise InputError(f"{name!r} is in several groups: name one of {listed}")
     raise InputError(f"the store has no map {name!r}: it has {listed}")
+
+
+def _plane(array: xr.DataArray, shape: tuple[int, int]) -> Plane:
+    """An image of a store without its padding; read at once where it is small."""
+    if math.prod(shape) * array.dtype.itemsize <= _AT_ONCE_BYTES:
+        return plane_of(_values(array[: shape[0], : shape[1]]))
+    return Plane(shape, array.dtype, lambda start, stop: _values(array[start:stop, : shape[1]]))
 
 
 def _values(array: xr.DataArray) -> npt.NDArray[Any]:

@@ -20,7 +20,7 @@ from nanoarray.exchange.ome_tiff import write_ome_tiff
 
 ImageFormat = Literal["ome-zarr", "ome-tiff"]
 #: What is exported where nothing is named, of what the store has.
-USUAL_MAPS = ("crystal_maps/crystal", "grain_maps/grain")
+USUAL_MAPS = ("crystal_maps/crystal", "grain_maps/grain", "grain_maps/grain_pixels")
 
 
 @dataclass
@@ -108,13 +108,13 @@ def export_images(
         name = archive.names[i]
         try:
             found = archive.read(i)
+            report.written[name] = _write(found, folder, bases[i], format=format, ngff=ngff)
         except ImageError as error:
             (report.failed if archive.is_read(i) else report.left_out).append((name, str(error)))
         else:
             report.left_out += [(name, f"{m}: {why}") for m, why in found.left_out.items()]
             if not math.isfinite(found.pixel_size_nm):
                 report.without_scale.append(name)
-            report.written[name] = _write(found, folder, bases[i], format=format, ngff=ngff)
         if progress is not None:
             seconds = time.perf_counter() - start
             progress(
@@ -161,8 +161,11 @@ def _write(
     layers = {"": found.pixels, **found.fields}
     layers |= {n: as_labels(v, name=n, shape=shape) for n, v in found.labels.items()}
     for layer, values in layers.items():
+        own = layer in found.labels
         path = _target(folder, base, format=format, layer=layer)
         path.parent.mkdir(exist_ok=True)
         title = f"{found.image} {layer}".strip()
-        written.append(write_ome_tiff(path, values, name=title, description=text, **scale))
+        written.append(
+            write_ome_tiff(path, values, name=title, description=text, labels=own, **scale)
+        )
     return written

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nanoarray.errors import InputError
+from nanoarray.exchange.bands import Plane
 from nanoarray.superlattice.grains.cells import cell_edges
 
 
-def as_labels(
-    values: npt.NDArray[Any], *, name: str, shape: tuple[int, ...]
-) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.int32]:
+def as_labels(values: Plane, *, name: str, shape: tuple[int, ...]) -> Plane:
     """A label image in the least type that holds it: uint8 for masks, uint16, else int32.
+
+    It is read once for the range of its labels, and again when it is written.
 
     Fiji and QuPath show 16-bit label images as they are; wider integers only through conversion.
 
@@ -26,16 +27,18 @@ def as_labels(
     if values.shape != shape:
         raise InputError(f"label image {name!r} has shape {values.shape}, the image {shape}")
     if values.dtype == np.bool_:
-        return values.astype(np.uint8)
+        return values.map(lambda band: band.astype(np.uint8), np.uint8)
     if values.dtype.kind not in "iu":
         raise InputError(f"label image {name!r} holds {values.dtype}: expected whole numbers")
-    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    low = high = 0
+    for _, band in values.bands():
+        low, high = min(low, int(band.min(initial=0))), max(high, int(band.max(initial=0)))
     if low >= 0 and high <= np.iinfo(np.uint16).max:
-        return values.astype(np.uint16)
+        return values.map(lambda band: band.astype(np.uint16), np.uint16)
     limits = np.iinfo(np.int32)
     if low < limits.min or high > limits.max:
         raise InputError(f"label image {name!r} holds {low} to {high}: expected 32-bit integers")
-    return values.astype(np.int32)
+    return values.map(lambda band: band.astype(np.int32), np.int32)
 
 
 def tiles_to_pixels(
@@ -48,7 +51,7 @@ def tiles_to_pixels(
     factor: float = 1.0,
     to_edge: bool = True,
     fill: Any = 0,
-) -> npt.NDArray[Any]:
+) -> Plane:
     """Give every pixel the value of the tile whose cell holds its centre.
 
     Parameters
@@ -78,7 +81,12 @@ def tiles_to_pixels(
         inside = (index >= 0) & (position < high[np.maximum(index, 0)]) if low.size else index >= 0
         owners.append(np.where(inside, index, -1))
     row, column = owners
-    painted = np.full(shape, fill, values.dtype)
-    y, x = np.flatnonzero(row >= 0), np.flatnonzero(column >= 0)
-    painted[np.ix_(y, x)] = values[np.ix_(row[y], column[x])]
-    return painted
+    x = np.flatnonzero(column >= 0)
+
+    def rows(start: int, stop: int) -> npt.NDArray[Any]:
+        painted = np.full((stop - start, shape[1]), fill, values.dtype)
+        y = np.flatnonzero(row[start:stop] >= 0)
+        painted[np.ix_(y, x)] = values[np.ix_(row[start:stop][y], column[x])]
+        return painted
+
+    return Plane(shape, values.dtype, rows)

@@ -12,24 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from nanoarray.exchange.bands import CHUNK_PX, Plane, halved, level_count, plane_of
 from nanoarray.exchange.labels import as_labels
 from nanoarray.exchange.ngff import (
-    LEVEL_FACTOR,
     Version,
     image_attributes,
     label_attributes,
     labels_attributes,
 )
 
-#: Side of a chunk, and about the size of the smallest level.
-CHUNK_PX = 512
-
 
 def write_ome_zarr(
     path: str | os.PathLike[str],
-    pixels: npt.NDArray[Any],
+    pixels: npt.NDArray[Any] | Plane,
     *,
-    labels: Mapping[str, npt.NDArray[Any]] | None = None,
+    labels: Mapping[str, npt.NDArray[Any] | Plane] | None = None,
     pixel_size_nm: float = float("nan"),
     pixel_size_y_nm: float | None = None,
     version: Version = "0.4",
@@ -44,7 +41,7 @@ def write_ome_zarr(
     path
         The folder to write, by custom ending in ``.ome.zarr``.
     pixels
-        ``(height, width)`` grey values.
+        ``(height, width)`` grey values: an array, or a plane that is read 1024 rows at a time.
     labels
         Label images ``(height, width)`` by name: whole numbers, 0 for background. Reduced levels
         hold the label of the first pixel of each square, so that no label is made up.
@@ -64,13 +61,17 @@ def write_ome_zarr(
     target = Path(path)
     partial = target.with_name(f".{target.name}.partial")
     size_y = pixel_size_nm if pixel_size_y_nm is None else pixel_size_y_nm
-    layers = {n: as_labels(v, name=n, shape=pixels.shape) for n, v in (labels or {}).items()}
+    plane = plane_of(pixels)
+    layers = {
+        name: as_labels(plane_of(values), name=name, shape=plane.shape)
+        for name, values in (labels or {}).items()
+    }
     shutil.rmtree(partial, ignore_errors=True)
     try:
         root = _group(partial, version)
         name = target.name.removesuffix(".zarr").removesuffix(".ome")
         options: dict[str, Any] = {"pixel_size_nm": (size_y, pixel_size_nm), "version": version}
-        count = _write_levels(root, pixels, version=version, pooled=True)
+        count = _write_levels(root, plane, version=version, pooled=True)
         attributes = image_attributes(name, level_count=count, reduction="mean", **options)
         root.attrs.update(attributes | ({"nanoarray": dict(tags)} if tags else {}))
         if layers:
@@ -96,22 +97,24 @@ def _group(path: Path, version: Version) -> zarr.Group:
     return zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
 
 
-def _write_levels(
-    group: zarr.Group, pixels: npt.NDArray[Any], *, version: Version, pooled: bool
-) -> int:
-    """Write the arrays "0", "1", ... of a pyramid; gives their number."""
-    level = 0
-    while True:
-        _write_array(group, str(level), pixels, version=version)
-        level += 1
-        if max(pixels.shape) <= CHUNK_PX:
-            return level
-        pixels = pool(pixels) if pooled else pixels[::LEVEL_FACTOR, ::LEVEL_FACTOR]
+def _write_levels(group: zarr.Group, plane: Plane, *, version: Version, pooled: bool) -> int:
+    """Write the arrays "0", "1", ... of a pyramid, some rows at a time; gives their number."""
+    count = level_count(plane.shape)
+    for level in range(count):
+        array = _create_array(group, str(level), plane, version=version)
+        for start, values in plane.bands():
+            array[start : start + len(values)] = values
+        # The next level is made from what was written: the image is read once.
+        plane = halved(_stored(array), pooled=pooled)
+    return count
 
 
-def _write_array(
-    group: zarr.Group, name: str, pixels: npt.NDArray[Any], *, version: Version
-) -> None:
+def _stored(array: zarr.Array) -> Plane:
+    height, width = array.shape
+    return Plane((height, width), array.dtype, lambda a, b: np.asarray(array[a:b]))
+
+
+def _create_array(group: zarr.Group, name: str, plane: Plane, *, version: Version) -> zarr.Array:
     options: dict[str, Any] = {"compressors": "auto"}
     if version == "0.4":
         from numcodecs import Zstd
@@ -123,21 +126,7 @@ def _write_array(
         }
     else:
         options["dimension_names"] = ("y", "x")
-    chunks = tuple(min(CHUNK_PX, max(1, n)) for n in pixels.shape)
-    array = group.create_array(
-        name, shape=pixels.shape, dtype=pixels.dtype, chunks=chunks, fill_value=0, **options
+    chunks = tuple(min(CHUNK_PX, max(1, n)) for n in plane.shape)
+    return group.create_array(
+        name, shape=plane.shape, dtype=plane.dtype, chunks=chunks, fill_value=0, **options
     )
-    array[...] = pixels
-
-
-def pool(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Means of squares of two by two pixels, in the same type; at an odd edge, of what is there."""
-    height, width = pixels.shape
-    padded = np.pad(pixels, ((0, height % 2), (0, width % 2)), mode="edge")
-    # By rows of squares, in a wider type that holds the sum.
-    wide = np.float64 if pixels.dtype.kind == "f" else np.int64
-    total = np.add.reduce(
-        [padded[y::2, x::2].astype(wide) for y in (0, 1) for x in (0, 1)], dtype=wide
-    )
-    mean = total / 4
-    return (mean if pixels.dtype.kind == "f" else np.rint(mean)).astype(pixels.dtype)
