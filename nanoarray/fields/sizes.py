@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-#: Images of more pixels are computed in fields. What a camera gives at once, 4096 x 4096, is whole.
-WHOLE_PX = 4096 * 4096
+#: Images of more pixels are computed in fields. What a camera gives at once, up to 5760 x 4092, is
+#: computed whole.
+WHOLE_PX = 5120 * 5120
 #: Side of a field without its margin [px]. Chunks of pixels in a store have it too.
 FIELD_PX = 2048
 

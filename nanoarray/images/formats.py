@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -18,8 +18,13 @@ from nanoarray.errors import ImageError
 from nanoarray.images.header import Header
 from nanoarray.images.source import Source
 
+if TYPE_CHECKING:
+    from nanoarray.images.banded import Banded
+
 #: One image may take this many bytes decoded.
 MAX_PIXEL_BYTES = 2**31
+#: The same of an image that is read in bands.
+MAX_BANDED_BYTES = 2**36
 #: Images of one file. A longer series is a film, whose frames say little that is new.
 MAX_FRAMES = 1000
 
@@ -52,6 +57,8 @@ class Frame:
     shape, dtype
         Height and width as stored, and NumPy's name of the type of a sample, where the file says so
         before it is decoded; otherwise (0, 0) and "".
+    bands
+        The same pixels in bands of rows, where the format can be read so.
     """
 
     name: str
@@ -59,6 +66,7 @@ class Frame:
     decode: Callable[[], Samples]
     shape: tuple[int, int] = (0, 0)
     dtype: str = ""
+    bands: Banded | None = None
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from nanoarray import schema
+from nanoarray.archive import image_chunks, store
 from nanoarray.archive import provenance as prov
-from nanoarray.archive import store
 from nanoarray.archive.careful import run_careful
 from nanoarray.archive.chunk_writer import ChunkLayout, chunk_layout, write_chunks
 from nanoarray.archive.engine import Progress
@@ -25,6 +25,7 @@ from nanoarray.archive.executor import Executor
 from nanoarray.archive.marks import BlockMarks, chunks_checksum
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.errors import ImageError, InputError, NanoarrayError
+from nanoarray.images.banded import BandedPixels
 from nanoarray.images.formats import Frame
 from nanoarray.images.geometry import Stretch, stretched
 from nanoarray.images.read import Micrograph, frames_of, open_source, quiet_tifffile
@@ -280,12 +281,32 @@ def _write_block(
             row, micrograph = _decode(row, opened)
             if micrograph is not None and block.write:
                 texts[k] = micrograph.raw_metadata
-                pixels = stretched(micrograph.pixels, placed.stretch)
-                written |= write_chunks(intensity, block.rows.start + k, pixels[np.newaxis])
+                written |= _write_pixels(intensity, block.rows.start + k, micrograph, placed)
         found.append(row)
     if block.write and (block.clear or any(texts)):
         written |= write_chunks(metadata, block.rows.start, texts)
     return found, chunks_checksum(written)
+
+
+def _write_pixels(
+    layout: ChunkLayout, i: int, micrograph: Micrograph, placed: Placed
+) -> dict[str, int]:
+    """Write the pixels of one image: at once, or band by band."""
+    pixels: Any = micrograph.pixels
+    if not isinstance(pixels, BandedPixels):
+        return write_chunks(layout, i, stretched(pixels, placed.stretch)[np.newaxis])
+    if placed.stretch != Stretch():
+        raise InputError(
+            f"{placed.row.path} has {pixels.shape[0]} x {pixels.shape[1]} px, and images that are "
+            "read in bands are not stretched: ingest it without --tilt-correction and "
+            "--square-pixels"
+        )
+    written: dict[str, int] = {}
+    for top, band in pixels.bands():
+        written |= image_chunks.write_part(
+            layout.url, layout.group, i, (top, 0), {layout.name: band}, fills={layout.name: 0}
+        )
+    return written
 
 
 def _decode(

@@ -8,12 +8,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanoarray.errors import ImageError
+from nanoarray.fields.sizes import is_large
+from nanoarray.images.banded import Banded, banded_pixels
 from nanoarray.images.data_bar import data_bar_rows
 from nanoarray.images.finding import find_micrographs, is_micrograph_path
 from nanoarray.images.formats import Frame, Samples, format_of, known_formats
@@ -49,7 +51,8 @@ class Micrograph:
     Attributes
     ----------
     pixels
-        Grey levels, shape ``(height, width)``, uint8, uint16 or float32, without the data bar.
+        Grey levels, shape ``(height, width)``, uint8, uint16 or float32, without the data bar; to
+        be read in bands where `read_frame` was asked for that.
     bit_depth
         Bits per sample of the file.
     scale
@@ -158,8 +161,14 @@ def frames_of(source: Source) -> list[Frame]:
     return _guarded(lambda: known.frames(source))
 
 
-def read_frame(frame: Frame, *, cut_data_bar: bool = True) -> Micrograph:
-    """Decode one image of a file; see `read_micrograph`."""
+def read_frame(frame: Frame, *, cut_data_bar: bool = True, in_bands: bool = False) -> Micrograph:
+    """Decode one image of a file; see `read_micrograph`.
+
+    With ``in_bands``, the pixels of an image that is too large for a task are not read yet.
+    """
+    if in_bands and frame.bands is not None and is_large(*frame.shape):
+        banded = frame.bands
+        return _guarded(lambda: _in_bands(banded, frame, cut_data_bar=cut_data_bar))
     samples = _guarded(frame.decode)
     micrograph = _assemble(samples, frame.header, cut_data_bar=cut_data_bar)
     return replace(micrograph, frame=frame.name)
@@ -216,6 +225,27 @@ def _assemble(samples: Samples, header: Header, *, cut_data_bar: bool) -> Microg
         metadata={**header.metadata, "data_bar_px": float(bar)},
         raw_metadata=to_json(header.raw) if header.raw else "",
         warnings=(*header.warnings, *warnings, *notes, *scale.warnings),
+    )
+
+
+def _in_bands(source: Banded, frame: Frame, *, cut_data_bar: bool) -> Micrograph:
+    """A micrograph of which the pixels are read when they are asked for."""
+    header = frame.header
+    pixels, bar = banded_pixels(
+        source,
+        image_height_px=header.image_height_px,
+        image_width_px=header.image_width_px,
+        cut_data_bar=cut_data_bar,
+    )
+    scale, notes = scale_of(header, width_px=source.shape[1])
+    return Micrograph(
+        pixels=cast(Pixels, pixels),  # as an array, but for how it is read
+        bit_depth=source.bit_depth,
+        scale=scale,
+        metadata={**header.metadata, "data_bar_px": float(bar)},
+        raw_metadata=to_json(header.raw) if header.raw else "",
+        warnings=(*header.warnings, *pixels.warnings, *notes, *scale.warnings),
+        frame=frame.name,
     )
 
 

@@ -311,7 +311,7 @@ def _declared(row: ScannedImage, frame: Frame) -> ScannedImage:
 def _decoded(
     row: ScannedImage, frame: Frame, scale_bar: str
 ) -> tuple[ScannedImage, Micrograph | None]:
-    micrograph = read_frame(frame)
+    micrograph = read_frame(frame, in_bands=True)
     data_bar = int(micrograph.metadata.get("data_bar_px", -1))
     burned, doubts = _burned_in(frame, data_bar, scale_bar) if scale_bar else ([], [])
     height, width = micrograph.pixels.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,17 @@ import tifffile
 from numpy.typing import NDArray
 
 from nanoarray.errors import ImageError
-from nanoarray.images.formats import MAX_FRAMES, MAX_PIXEL_BYTES, Format, Frame, Samples
+from nanoarray.images.formats import (
+    MAX_BANDED_BYTES,
+    MAX_FRAMES,
+    MAX_PIXEL_BYTES,
+    Format,
+    Frame,
+    Samples,
+)
 from nanoarray.images.grey import samples_of
 from nanoarray.images.source import Source
+from nanoarray.images.tiff_bands import tiff_bands
 from nanoarray.images.tiff_structure import SIGNATURES, check_structure
 from nanoarray.images.vendors import read_tiff_header
 from nanoarray.images.vendors.jeol import maker_note, parse_jeol
@@ -70,6 +79,11 @@ def _frames(source: Source, tif: tifffile.TiffFile) -> list[Frame]:
             _decoder(tif, page),
             (int(page.imagelength), int(page.imagewidth)),
             _dtype(page),
+            tiff_bands(
+                page,
+                functools.partial(_opened, tif),
+                functools.partial(check_declared_size, tif, page, most=MAX_BANDED_BYTES),
+            ),
         )
         for name, page in zip(names, pages, strict=True)
     ]
@@ -165,8 +179,12 @@ def _samples(page: tifffile.TiffPage, values: NDArray[np.generic]) -> Samples:
     return Samples(grey_or_colour, int(page.bitspersample), tuple(warnings))
 
 
-def check_declared_size(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+def check_declared_size(
+    tif: tifffile.TiffFile, page: tifffile.TiffPage, *, most: int = MAX_PIXEL_BYTES
+) -> None:
     """Refuse sizes that the file cannot hold before anything is allocated for them.
+
+    ``most`` is the largest size of the decoded image [bytes].
 
     Raises
     ------
@@ -177,10 +195,10 @@ def check_declared_size(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None
     if width < 1 or height < 1 or samples < 1 or page.dtype is None:
         raise ImageError(f"declares an impossible image: {width} x {height} x {samples} samples")
     declared = width * height * samples * page.dtype.itemsize
-    if declared > MAX_PIXEL_BYTES:
+    if declared > most:
         raise ImageError(
             f"declares {width} x {height} px ({declared / 2**30:.1f} GiB), more than the "
-            f"{MAX_PIXEL_BYTES / 2**30:.0f} GiB that one micrograph may have"
+            f"{most / 2**30:.0f} GiB that one micrograph may have"
         )
     size = tif.filehandle.size
     offsets, counts = page.dataoffsets, page.databytecounts
