@@ -42,7 +42,8 @@ layers: $(STAMP)
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.extras
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m compileall -q nanoarray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 wheel: $(STAMP)
 	rm -rf dist && $(BIN)/python -m build --outdir dist .

@@ -132,13 +132,14 @@ def test_classes_and_statistics(url):
     assert "composition_share" in statistics
 
 
-def test_second_run_does_nothing_and_more_workers_change_nothing(url, folder, tmp_path):
+def test_second_run_does_nothing_and_more_workers_change_nothing(url, folder, small, tmp_path):
     assert {r.status for r in run(url, folder)} == {"unchanged"}
+    path, files, alone = small
     other = str(tmp_path / "other.zarr")
-    na.ingest(sorted(folder.glob("*.tif")), other, tags=folder / "tags.csv")
-    run(other, folder, workers=2)
+    na.ingest(files, other)
+    run(other, path, **SMALL, workers=2)
     for group in ("crystal_maps", "crystals", "shapes", "shape_groups", "classes"):
-        one, two = (na.open(u)[group].to_dataset().load() for u in (url, other))
+        one, two = (na.open(u)[group].to_dataset().load() for u in (alone, other))
         xr.testing.assert_equal(one, two)
 
 
@@ -223,7 +224,11 @@ def test_an_image_without_labels_is_left_out(folder, tmp_path):
     assert "no label image" in reports[0].failed[0][1]
 
 
-SMALL = {"shapes": {"refine": False}, "crystal_statistics": {"by": [], "resamples": 100}}
+SMALL = {
+    "shapes": {"refine": False},
+    "shape_groups": {"max_groups": 3, "nested": False},
+    "crystal_statistics": {"by": [], "resamples": 100},
+}
 
 
 @pytest.fixture(scope="module")

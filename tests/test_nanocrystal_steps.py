@@ -15,6 +15,7 @@ from nanoarray.simulate.nanocrystal_archive import (
 )
 
 SIZE = {"height_px": 300, "width_px": 320}
+GROUPS = {"max_groups": 3, "nested": False}
 CLASSES = {"trials": 2, "folds": 3}
 
 
@@ -62,7 +63,7 @@ def crystals(images, maps) -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def grouped(crystals) -> xr.Dataset:
-    return crystals.merge(na.group_shapes(crystals)[["shape_group"]])
+    return crystals.merge(na.group_shapes(crystals, **GROUPS)[["shape_group"]])
 
 
 def test_segmentation_is_lazy_and_independent_of_chunks(images, maps):
@@ -86,9 +87,9 @@ def test_building_computes_nothing(images, maps, crystals, no_compute):
 
 
 def test_the_table_does_not_depend_on_chunks(images, maps, crystals):
-    table = na.measure_crystals(images.merge(maps).chunk({"image": 2, "x": 77}))
+    table = na.measure_crystals(images.merge(maps).chunk({"image": 2, "x": 77})).compute()
     for name in table.variables:
-        xr.testing.assert_identical(table[name].compute(), crystals[name])
+        xr.testing.assert_identical(table[name], crystals[name])
 
 
 @pytest.mark.parametrize("rows", [7, 1000])
@@ -99,7 +100,7 @@ def test_shapes_do_not_depend_on_chunks(crystals, rows):
 
 
 def test_groups_and_classes_are_lazy_where_the_columns_are(grouped):
-    fitted = na.group_shapes(grouped)
+    fitted = na.group_shapes(grouped, **GROUPS)
     lazy = na.group_shapes(grouped.chunk({"crystal": 11}), model=fitted)
     assert dask.is_dask_collection(lazy["shape_group"].data)
     xr.testing.assert_identical(lazy.compute(), fitted)
@@ -125,13 +126,19 @@ def test_steps_equal_the_pipeline(tmp_path):
     )
     url = str(tmp_path / "s.zarr")
     na.ingest(files, url)
-    na.run("nanocrystals", url, classes=CLASSES, crystal_statistics={"by": [], "resamples": 100})
+    na.run(
+        "nanocrystals",
+        url,
+        shape_groups=GROUPS,
+        classes=CLASSES,
+        crystal_statistics={"by": [], "resamples": 100},
+    )
     tree = na.open(url)
     images = tree["images"].to_dataset().load()
     maps = na.segment_crystals(images)
     table = na.measure_crystals(images.merge(maps, compat="override"))
     table = table.merge(na.predict_shapes(table))
-    table = table.merge(na.group_shapes(table)[["shape_group"]])
+    table = table.merge(na.group_shapes(table, **GROUPS)[["shape_group"]])
     table = table.merge(na.classify_crystals(table, **CLASSES)[["predicted_group"]])
     for group in ("crystals", "shapes", "shape_groups", "classes"):
         stored = na.table(url, group).load()

@@ -1,5 +1,7 @@
 """Pipelines: from a folder to tables; parameters checked; the same on any executor."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,11 +36,16 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(folder, tmp_path_factory):
+def ran(folder, tmp_path_factory):
+    """The store and what each stage reported."""
     url = str(tmp_path_factory.mktemp("store") / "s.zarr")
     na.ingest(folder, url, tags=folder / "tags.csv")
-    run(url)
-    return url
+    return url, {report.stage: report for report in run(url)}
+
+
+@pytest.fixture(scope="module")
+def url(ran):
+    return ran[0]
 
 
 def groups(url):
@@ -62,19 +69,15 @@ def test_every_group_is_as_the_schema_says(url):
         assert store.provenance(url, name)["complete"]
 
 
-def test_left_out_images_are_listed_and_the_rest_is_measured(folder, url, tmp_path):
-    other = str(tmp_path / "s.zarr")
-    na.ingest(folder, other, tags=folder / "tags.csv")
-    reports = {r.stage: r for r in run(other)}
+def test_left_out_images_are_listed_and_the_rest_is_measured(ran):
+    url, reports = ran
     left = dict(reports["tiles"].left_out)
     assert set(left) == {"blurred", "broken"}
     assert "out of focus" in left["blurred"]
     assert "unreadable" in left["broken"]
-    counts = na.open(other)["grain_maps"]["grain_count"].values
-    names = na.open(other)["images"]["image"].values.tolist()
+    counts = na.open(url)["grain_maps"]["grain_count"].values
+    names = na.open(url)["images"]["image"].values.tolist()
     assert {n for n, c in zip(names, counts, strict=True) if c == 0} == {"blurred", "broken"}
-    for name, ds in groups(other).items():  # and it is repeatable
-        xr.testing.assert_identical(ds, groups(url)[name])
 
 
 def test_result_does_not_depend_on_workers(folder, url, tmp_path):
@@ -102,20 +105,19 @@ def test_result_does_not_depend_on_the_order_of_images(folder, url, tmp_path):
     )
 
 
-def test_grown_folder_measures_what_is_new(folder, tmp_path):
-    url = str(tmp_path / "s.zarr")
-    files = sorted(folder.glob("S*.tif"))
-    na.ingest(files[:4], url)  # a whole block
-    run(url)
-    na.ingest(files, url)
-    reports = {r.stage: r for r in run(url)}
+def test_grown_folder_measures_what_is_new(folder, url, tmp_path):
+    grown = str(tmp_path / "s.zarr")
+    first, tags = sorted(folder.glob("S*.tif"))[:4], pd.read_csv(folder / "tags.csv")  # a block
+    own = tags[tags["image"].isin([path.stem for path in first])]
+    own.to_csv(tmp_path / "tags.csv", index=False)
+    na.ingest(first, grown, tags=tmp_path / "tags.csv")
+    run(grown)
+    na.ingest(folder, grown, tags=folder / "tags.csv")
+    reports = {r.stage: r for r in run(grown)}
     assert reports["prepared"].status == "resumed"
     assert reports["prepared"].blocks_computed == 1
-    clean = str(tmp_path / "clean.zarr")
-    na.ingest(files, clean)
-    run(clean)
-    for name, ds in groups(clean).items():
-        xr.testing.assert_identical(ds, groups(url)[name])
+    for name, ds in groups(url).items():
+        xr.testing.assert_identical(ds, groups(grown)[name])
 
 
 def test_tables_carry_tags_and_can_be_queried(url):
@@ -203,11 +205,9 @@ def test_paper_preset_runs_beside_the_default(folder, tmp_path):
     assert na.table(url, "grains").sizes["grain"] > 0
 
 
-def test_corrected_tags_make_the_statistics_again(folder, tmp_path):
+def test_corrected_tags_make_the_statistics_again(folder, url, tmp_path):
     """Statistics depend on tags, maps do not."""
-    url = str(tmp_path / "s.zarr")
-    na.ingest(folder, url, tags=folder / "tags.csv")
-    run(url)
+    url = shutil.copytree(url, tmp_path / "s.zarr").as_posix()
     corrected = pd.read_csv(folder / "tags.csv").assign(temperature_degC=40.0)
     corrected.to_csv(tmp_path / "corrected.csv", index=False)
     na.ingest(folder, url, tags=tmp_path / "corrected.csv")

@@ -16,7 +16,7 @@ from nanoarray.archive.image_writer import Result
 from nanoarray.archive.rows import measure_rows
 from nanoarray.archive.store import ArrayPlan, GroupPlan, array_plan
 from nanoarray.archive.tables import tag_attrs
-from nanoarray.nanocrystal import class_models, large_stages, models
+from nanoarray.nanocrystal import large_stages
 from nanoarray.nanocrystal.measure.features import OUTLINE_POINTS
 from nanoarray.nanocrystal.one_image import measure_one, segment_one
 from nanoarray.nanocrystal.parameters import (
@@ -28,7 +28,6 @@ from nanoarray.nanocrystal.parameters import (
     ShapesParameters,
 )
 from nanoarray.nanocrystal.rows import measured_crystals
-from nanoarray.nanocrystal.summary import crystal_frame, image_frame, known_rows, summarize
 
 #: Images per block of the segmentation.
 BLOCK = 2
@@ -130,6 +129,8 @@ def _counts(maps: xr.Dataset) -> np.ndarray:
 
 
 def _plan_shapes(inputs: Inputs, parameters: ShapesParameters) -> GroupPlan:
+    from nanoarray.nanocrystal import models
+
     models.check_shape_weights(parameters)  # before any result is replaced
     count = inputs["crystals"].sizes["crystal"]
     arrays = _row_arrays("shapes", schema.GROUPS["shapes"], {"crystal": count})
@@ -139,6 +140,8 @@ def _plan_shapes(inputs: Inputs, parameters: ShapesParameters) -> GroupPlan:
 def _place(
     inputs: Inputs, parameters: ShapesParameters, own: xr.Dataset, rows: slice
 ) -> dict[str, Any]:
+    from nanoarray.nanocrystal import models
+
     del own
     crystals = inputs["crystals"].isel(crystal=rows)
     found = models.place_images(
@@ -159,6 +162,8 @@ def _shape_inputs(parameters: ShapeGroupsParameters) -> tuple[str, ...]:
 
 
 def _plan_groups(inputs: Inputs, parameters: ShapeGroupsParameters) -> GroupPlan:
+    from nanoarray.nanocrystal import models
+
     constants = models.fit_shape_groups(inputs["crystals"], inputs.get("shapes"), parameters)
     return _plan_rows("shape_groups", ["shape_group"], inputs["crystals"], constants)
 
@@ -166,6 +171,8 @@ def _plan_groups(inputs: Inputs, parameters: ShapeGroupsParameters) -> GroupPlan
 def _group(
     inputs: Inputs, parameters: ShapeGroupsParameters, own: xr.Dataset, rows: slice
 ) -> dict[str, Any]:
+    from nanoarray.nanocrystal import models
+
     crystals = inputs["crystals"].isel(crystal=rows)
     shapes = inputs["shapes"].isel(crystal=rows) if "shapes" in inputs else None
     groups = models.give_groups(own, crystals, shapes, parameters)
@@ -176,6 +183,8 @@ def _group(
 
 
 def _plan_classes(inputs: Inputs, parameters: ClassesParameters) -> GroupPlan:
+    from nanoarray.nanocrystal import class_models
+
     constants = class_models.train_classes(
         inputs["images"],
         inputs["crystals"],
@@ -189,6 +198,8 @@ def _plan_classes(inputs: Inputs, parameters: ClassesParameters) -> GroupPlan:
 def _classify(
     inputs: Inputs, parameters: ClassesParameters, own: xr.Dataset, rows: slice
 ) -> dict[str, Any]:
+    from nanoarray.nanocrystal import class_models
+
     del parameters
     crystals = inputs["crystals"].isel(crystal=rows)
     shapes = inputs["shapes"].isel(crystal=rows)
@@ -201,6 +212,8 @@ def _classify(
 
 def _plan_statistics(inputs: Inputs, parameters: CrystalStatisticsParameters) -> GroupPlan:
     """All of the statistics: small enough to be known before any block."""
+    from nanoarray.nanocrystal.summary import crystal_frame, image_frame, known_rows, summarize
+
     ds = summarize(
         crystal_frame(inputs["crystals"], inputs["shape_groups"]),
         image_frame(inputs["images"], inputs["crystal_maps"]),

@@ -41,7 +41,6 @@ from nanoarray.superlattice.steps import (
     GRAIN_MAP_NAMES,
     tile_vectors,
 )
-from nanoarray.superlattice.summary import image_table, summarize
 
 #: Images per block of the map stages.
 BLOCK = 4
@@ -266,6 +265,8 @@ def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
 
 def _plan_statistics(inputs: Inputs, parameters: GrainStatisticsParameters) -> GroupPlan:
     """All of the statistics: small enough to be known before any block."""
+    from nanoarray.superlattice.summary import image_table, summarize
+
     maps = inputs["grain_maps"]
     images = image_table(inputs["images"], inputs["prepared"], maps)
     size_nm = float(maps["common_pixel_size"])

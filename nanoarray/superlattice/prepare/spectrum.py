@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage, signal
+from scipy import fft, ndimage
 
 from nanoarray.fields.windows import Pixels
 
@@ -63,11 +63,13 @@ def radial_spectrum(
     Tiles that are mostly defect are left out; in the others, defects are set to the tile's mean.
     The image is read in bands.
     """
+    from scipy.signal.windows import hann  # scipy.signal takes half a second to load
+
     height, width = image.shape
     size = int(min(tile_px, 2 ** int(np.log2(max(min(height, width), 1)))))
     if size < _MIN_TILE_PX:
         return RadialSpectrum(np.zeros(0), np.zeros((0, 0)))
-    window = signal.windows.hann(size, sym=False)
+    window = hann(size, sym=False)
     window = (window / np.sqrt(np.mean(window**2))).astype(np.float32)
     taper = np.outer(window, window)
     frequency_y, frequency_x = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]
@@ -172,12 +174,14 @@ def _ring_spacing(
     ``weight`` 0 looks at power per direction, 1 at power per ring. Half of the way, rings of a
     polycrystal stand out and humps of slow background do not.
     """
+    from scipy.signal import find_peaks
+
     size = 2 * frequency.size
     top = int(size / _MIN_SPACING_PX)
     level = ndimage.gaussian_filter1d(
         np.log(typical + 1e-9) + weight * np.log(np.maximum(frequency, 1 / size)), 1.0
     )
-    peaks, found = signal.find_peaks(level[:top], prominence=prominence)
+    peaks, found = find_peaks(level[:top], prominence=prominence)
     usable = (peaks >= _MIN_CYCLES_PER_TILE) & (typical[peaks] > 2.0 * noise)
     usable &= typical[peaks] > 1e-4 * typical[2:top].max()
     if not usable.any():
