@@ -29,7 +29,7 @@ from nanoarray.exchange.labels import as_labels, tiles_to_pixels
 from nanoarray.exchange.names import MOST_BYTES, file_names
 from nanoarray.exchange.ome_tiff import write_ome_tiff
 from nanoarray.exchange.ome_zarr import write_ome_zarr
-from nanoarray.exchange.tables import export_table, table_parts
+from nanoarray.exchange.tables import export_table
 from nanoarray.superlattice.grains.cells import cell_areas
 from nanoarray.superlattice.grains.measure import measure_grains
 from nanoarray.superlattice.radon.tile_grid import tile_grid
@@ -503,6 +503,9 @@ def test_tables_keep_units_and_tags(archive, tmp_path):
     content = pq.read_table(tmp_path / "grains.parquet")
     assert content.schema.field("area").metadata[b"units"] == b"um2"
     assert content.schema.field("temperature").metadata[b"units"] == b"degC"
+    assert (
+        content.schema.field("area").metadata[b"long_name"] == b"area of the grain without defects"
+    )
     frame = content.to_pandas()
     assert frame["sample"].tolist() == ["=S1"] * 3 + ["S2"] * 3 + [""] * 3
     np.testing.assert_allclose(frame["area"], np.linspace(0.1, 0.9, 9))
@@ -513,11 +516,16 @@ def test_tables_keep_units_and_tags(archive, tmp_path):
     assert plain["image_index"].tolist() == frame["image_index"].tolist()
 
 
-def test_parts_of_a_table_are_the_table(archive, tmp_path):
-    whole = pd.concat([p.to_dataframe() for p in table_parts(archive, "grains")])
-    parts = [p.to_dataframe() for p in table_parts(archive, "grains", rows=2)]
-    assert [len(p) for p in parts] == [2, 2, 2, 2, 1]
-    pd.testing.assert_frame_equal(pd.concat(parts), whole, check_dtype=False)
+def test_a_table_written_in_parts_is_the_table(archive, tmp_path, monkeypatch):
+    export_table(archive, "grains", tmp_path / "whole.parquet")
+    export_table(archive, "grains", tmp_path / "whole.csv")
+    monkeypatch.setattr("nanoarray.archive.table_files._ROWS", 2)
+    export_table(archive, "grains", tmp_path / "parts.parquet")
+    export_table(archive, "grains", tmp_path / "parts.csv")
+    assert pq.read_metadata(tmp_path / "parts.parquet").num_row_groups == 5
+    whole = pd.read_parquet(tmp_path / "whole.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "parts.parquet"), whole)
+    assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
 
 def test_tables_that_are_none_are_refused(archive, tmp_path):

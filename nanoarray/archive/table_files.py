@@ -14,16 +14,16 @@ import xarray as xr
 from nanoarray.errors import InputError
 
 #: Rows in memory at a time.
-_ROWS = 200_000
+_ROWS = 50_000
 
 
 def write_table(ds: xr.Dataset, path: str | os.PathLike[str]) -> int:
     """Write the columns of a table as CSV or Parquet; gives the row count.
 
     Columns are the variables along the first dimension of the first variable; they are read and
-    written 200,000 rows at a time, so that a table may be larger than memory. Units go into the
-    column metadata of Parquet and, in CSV, into the names (``area_um2``). A text that a spreadsheet
-    would run as a formula gets an apostrophe before it in CSV.
+    written 50,000 rows at a time, so that a table may be larger than memory. Units and meanings go
+    into the column metadata of Parquet and, in CSV, units into the names (``area_um2``). In CSV a
+    text that a spreadsheet would run as a formula gets an apostrophe before it.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def _write_parquet(path: Path, columns: Mapping[str, xr.Variable], length: int) 
         pa.field(
             name,
             pa.string() if v.dtype.kind in "OUT" else pa.from_numpy_dtype(v.dtype),
-            metadata={"units": _units(v)},
+            metadata={"units": _units(v), "long_name": str(v.attrs.get("long_name", ""))},
         )
         for name, v in columns.items()
     ]
