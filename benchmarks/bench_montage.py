@@ -1,0 +1,108 @@
+"""Peak memory and processor time of ingest and of every stage on a montage, by its size.
+
+    python -m benchmarks.bench_montage --size 6000 12000 [--system superlattice] [--stages prepared]
+
+Montages are simulated fields side by side. Every stage runs in a process of its own, on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+STAGES = {
+    "superlattice": ("prepared", "tiles", "grain_maps", "grains"),
+    "nanocrystal": ("crystal_maps", "crystals"),
+}
+_FIELD_PX = 1000
+_FIELDS = 4
+
+
+def make_montage(path: Path, system: str, size_px: int, seed: int = 0) -> None:
+    """Write a square montage of simulated fields, turned and side by side, as a TIFF file."""
+    fields = [_field(system, seed + n) for n in range(_FIELDS)]
+    rng = np.random.default_rng(seed)
+    pixels = tifffile.memmap(path, shape=(size_px, size_px), dtype=np.uint8, bigtiff=True)
+    for y in range(0, size_px, _FIELD_PX):
+        for x in range(0, size_px, _FIELD_PX):
+            field = np.rot90(fields[rng.integers(_FIELDS)], rng.integers(4))
+            pixels[y : y + _FIELD_PX, x : x + _FIELD_PX] = field[: size_px - y, : size_px - x]
+        pixels.flush()
+
+
+def _field(system: str, seed: int) -> np.ndarray:
+    if system == "superlattice":
+        from nanoarray.simulate.superlattice import simulate_polycrystal
+
+        return simulate_polycrystal(
+            height_px=_FIELD_PX, width_px=_FIELD_PX, grain_count=24, pore_count=1, seed=seed
+        ).image
+    from nanoarray.simulate.nanocrystal_specs import random_field_spec
+    from nanoarray.simulate.nanocrystals import simulate_field
+
+    spec = random_field_spec(
+        np.random.default_rng(5), height_px=_FIELD_PX, width_px=_FIELD_PX, focused=True
+    )
+    spec = dataclasses.replace(spec, overlays=())
+    return np.asarray(simulate_field(spec, seed=seed)[0], np.uint8)
+
+
+def run_one(what: str, system: str, source: str, url: str) -> None:
+    """Run one step in this process, and print what it took."""
+    import nanoarray as na
+    from nanoarray.archive.engine import run_stage
+    from nanoarray.archive.executor import Executor
+
+    if what == "ingest":
+        na.ingest(source, url, pixel_size_nm=2.5)
+    else:
+        stages = importlib.import_module(f"nanoarray.{system}.stages").STAGES
+        stage = next(s for s in stages if s.name == what)
+        run_stage(url, stage, stage.parameters(), executor=Executor(threads=1), time_limit_s=None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{peak:.0f} {time.process_time():.0f}")
+
+
+def main() -> None:
+    """Print a table: step, size, peak memory, processor time."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, nargs="+", default=[6000])
+    parser.add_argument("--system", choices=sorted(STAGES), nargs="+", default=sorted(STAGES))
+    parser.add_argument("--stages", nargs="+", help="only these, and ingest")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        run_one(*options.one)
+        return
+    print("| step | side [px] | peak memory [MB] | processor time [s] |\n|---|---|---|---|")
+    for system in options.system:
+        for size in options.size:
+            with tempfile.TemporaryDirectory() as folder:
+                source, url = Path(folder) / "montage.tif", f"{folder}/montage.zarr"
+                make_montage(source, system, size)
+                for what in ("ingest", *STAGES[system]):
+                    if options.stages and what not in ("ingest", *options.stages):
+                        continue
+                    command = [sys.executable, "-m", "benchmarks.bench_montage", "--one"]
+                    found = subprocess.run(
+                        [*command, what, system, str(source), url],
+                        check=True,
+                        capture_output=True,
+                        text=True,
+                    )
+                    peak, seconds = found.stdout.split()[-2:]
+                    print(f"| {what} | {size} | {peak} | {seconds} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
