@@ -272,12 +272,14 @@ def evaluate_grain_map(
         mean area of true grains, both of that size); ``all_area_ratio`` (the same of all grains);
         ``matched_area_ratio`` (mean of found over true area of recovered grains);
         ``orientation_error_deg`` (median over pixels), ``grain_orientation_error_deg`` (median
-        over recovered grains), ``boundary_distance_px``, ``coverage`` (part of the area that
-        is not pore and has a grain).
+        over recovered grains), ``boundary_distance_px``, ``coverage`` (part of the area of true
+        grains that has a grain), ``left_out`` (part of the area of no true grain that has none;
+        NaN where there is no such area).
     """
     height, width = truth_grain.shape
     size = {"stride_px": stride_px, "height_px": height, "width_px": width}
-    found = np.where(truth_grain > 0, tiles_to_pixels(grain, **size), 0)
+    everywhere = tiles_to_pixels(grain, **size)
+    found = np.where(truth_grain > 0, everywhere, 0)
     true_angle = np.asarray(truth_orientation_deg, float)
     merge_angle = true_angle
     if truth_merge_orientation_deg is not None:
@@ -301,6 +303,7 @@ def evaluate_grain_map(
         **_orientation_scores(truth, found, match, error),
         "boundary_distance_px": boundary_distance(truth, found),
         "coverage": float((found > 0).sum() / max((truth > 0).sum(), 1)),
+        "left_out": _mean(everywhere[truth_grain == 0] == 0),
     }
 
 

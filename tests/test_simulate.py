@@ -8,10 +8,12 @@ from datetime import datetime
 import numpy as np
 import pytest
 import tifffile
+from scipy.spatial import cKDTree
 
 from nanoarray.errors import InputError
 from nanoarray.evaluate import misorientation_deg, neighbour_pairs
 from nanoarray.simulate.archive import CONDITIONS, plan_archive, simulate_archive
+from nanoarray.simulate.disorder import disordered_beads
 from nanoarray.simulate.fei_tiff import DATA_BAR_ROWS, Acquisition, write_fei_tiff
 from nanoarray.simulate.superlattice import (
     LATTICE_SYMMETRY,
@@ -104,6 +106,29 @@ def test_grains_tessellate_and_pores_belong_to_none():
     assert np.array_equal(labels[1:], np.arange(1, truth.orientation_deg.size + 1))
     assert truth.image[truth.grain == 0].mean() < truth.image[truth.grain > 0].mean() - 20
     assert np.isnan(truth.local_orientation_deg[truth.grain == 0]).all()
+
+
+def test_disordered_beads_keep_distances_and_have_no_rows():
+    beads = disordered_beads(300, 400, 10.0, np.random.default_rng(4))
+    assert len(beads) == pytest.approx(300 * 400 / (np.sqrt(0.75) * 100), rel=0.01)
+    nearest = cKDTree(beads).query(beads, k=2)[0][:, 1]
+    assert np.quantile(nearest, 0.05) > 6.0
+    # A lattice scatters all in one direction: |sum exp(i q r)| / n is 1 at its reciprocal vectors.
+    angle, length = np.meshgrid(np.deg2rad(np.arange(0, 180, 0.5)), np.linspace(0.5, 0.9, 80))
+    waves = np.stack([length * np.sin(angle), length * np.cos(angle)], axis=-1).reshape(-1, 2)
+    scattered = np.abs(np.exp(1j * beads @ waves.T).mean(axis=0))
+    assert scattered.max() < 0.25
+
+
+def test_disordered_band_belongs_to_no_grain_and_leaves_the_rest():
+    options = {"height_px": 300, "width_px": 200, "grain_count": 3, "seed": 5}
+    plain, banded = (
+        simulate_polycrystal(**options, disordered_band_px=width) for width in (0.0, 90.0)
+    )
+    band = banded.grain == 0
+    assert (band.sum(axis=0) == 90).all()
+    assert (banded.grain[~band] == plain.grain[~band]).all()
+    assert (plain.grain > 0).all()
 
 
 def test_minimum_misorientation_is_kept():

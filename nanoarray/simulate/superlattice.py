@@ -19,6 +19,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from nanoarray.errors import InputError
+from nanoarray.simulate.disorder import disorder_band
 from nanoarray.simulate.drawing import cut_pores, draw_beads, record
 
 Lattice = Literal["square", "hexagonal", "oblique"]
@@ -96,6 +97,7 @@ def simulate_polycrystal(
     background: float = 0.3,
     tilt_deg: float = 0.0,
     pore_count: int = 0,
+    disordered_band_px: float = 0.0,
     min_misorientation_deg: float = 0.0,
     size_spread: float = 0.0,
     margin_px: float = 0.0,
@@ -127,6 +129,9 @@ def simulate_polycrystal(
         Tilt of the sample about the x axis: foreshortens y by its cosine.
     pore_count
         Number of dark pores with bright rims; their pixels belong to no grain.
+    disordered_band_px
+        Width of a band across the field whose beads keep their distances but have no order; its
+        pixels belong to no grain.
     min_misorientation_deg
         Orientations are drawn again until neighbouring grains differ by at least this much
         (as far as 200 attempts per grain reach).
@@ -165,6 +170,9 @@ def simulate_polycrystal(
     bend = np.deg2rad(orientation_gradient_deg) / 100.0 * towards
     beads = _place_beads(grain, centroids, angle, bend, lattice, spacing_px, tilt_deg, rng)
     beads += rng.normal(0.0, disorder * spacing_px, beads.shape) * [np.cos(np.deg2rad(tilt_deg)), 1]
+    if disordered_band_px:
+        shrink = float(np.cos(np.deg2rad(tilt_deg)))
+        beads = disorder_band(beads, grain, disordered_band_px, foreshortening=shrink, rng=rng)
     scene = draw_beads(beads, (height_px, width_px), spacing_px, tilt_deg, blur_px, rng)
     if pore_count:
         cut_pores(scene, grain, pore_count, radius, rng)

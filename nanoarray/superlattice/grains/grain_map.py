@@ -148,8 +148,8 @@ def boundary_misorientation(
     """Misorientation of the two sides of every boundary [deg].
 
     Each side is an average over the tiles near the boundary. With the ``turn`` of every tile
-    against its grain (`match_grain`), the orientation of a grain whose lattice is bent is continued
-    to the boundary with the gradient inside the grain.
+    against its grain (`turn_in_grain`), the orientation of a grain whose lattice is bent is
+    continued to the boundary with the gradient inside the grain.
     """
     if len(pairs) == 0:
         return np.zeros(0)
@@ -210,19 +210,17 @@ def apart_deg(
     return np.abs(rotation_between(a, b, orders=lattice.orders, limit_deg=limit))
 
 
-def match_grain(
+def turn_in_grain(
     labels: NDArray[np.int32], features: NDArray[np.float32], lattice: Lattice
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Compare the surroundings of every tile inside its grain with the mean of the grain.
+) -> NDArray[np.float32]:
+    """Rotation of the surroundings of every tile, inside its grain, against the grain's mean [deg].
 
-    Returns the rotation against the mean [deg] and how much of the mean's profile is there
-    (the amplitude after that rotation), both 0 where labels are 0.
+    0 where labels are 0.
     """
     smoothing = _SMOOTHING * lattice.tile_strides
     limit = min(_LARGEST_TURN_DEG, 180.0 / lattice.symmetry)
     mean = waves_of(regions.region_means(labels, features))
     turn = np.zeros(labels.shape, np.float32)
-    modulation = np.zeros(labels.shape, np.float32)
     for k, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
@@ -231,25 +229,19 @@ def match_grain(
         weight = ndimage.gaussian_filter(inside.astype(np.float32), smoothing)
         smooth = ndimage.gaussian_filter(own, (smoothing, smoothing, 0))
         local = waves_of(smooth[inside] / np.maximum(weight[inside], 1e-6)[:, None])
-        angle = rotation_between(local, mean[k], orders=lattice.orders, limit_deg=limit)
-        back = local * np.exp(2j * np.deg2rad(angle)[:, None] * lattice.orders)
-        norm = max(float(np.linalg.norm(mean[k])), 1e-9)
-        turn[box][inside] = angle
-        modulation[box][inside] = (back * np.conj(mean[k])).real.sum(axis=-1) / norm
-    return turn, modulation
+        turn[box][inside] = rotation_between(local, mean[k], orders=lattice.orders, limit_deg=limit)
+    return turn
 
 
 def describe(
     labels: NDArray[np.int32],
     features: NDArray[np.float32],
     lattice: Lattice,
-    turn: NDArray[np.float32] | None = None,
 ) -> GrainMap:
-    """Orientation, confidence and boundaries of finished grains; ``turn`` where it is known."""
+    """Orientation, confidence and boundaries of finished grains."""
     mean = waves_of(regions.region_means(labels, features))
     grain_orientation = profile_orientation(mean, orders=lattice.orders, symmetry=lattice.symmetry)
-    if turn is None:
-        turn, _ = match_grain(labels, features, lattice)
+    turn = turn_in_grain(labels, features, lattice)
     orientation = (grain_orientation[labels] + turn) % (360.0 / lattice.symmetry)
     tile, reference = waves_of(features), mean[labels]
     norm = np.linalg.norm(tile, axis=-1) * np.linalg.norm(reference, axis=-1)

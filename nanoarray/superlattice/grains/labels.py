@@ -24,9 +24,10 @@ from nanoarray.superlattice.grains.grain_map import (
     describe_grains,
     find_lattice,
     lattice_features,
-    match_grain,
+    turn_in_grain,
     waves_of,
 )
+from nanoarray.superlattice.grains.indexing import without_lattice
 from nanoarray.superlattice.grains.orientation import angular_harmonics, lattice_band
 from nanoarray.superlattice.radon.aligned import tile_radon
 from nanoarray.superlattice.radon.tile_grid import tile_grid
@@ -58,9 +59,6 @@ _EARLY_SHARE = 0.2
 _CORE = 0.37
 # A region without at least this area of core, in areas of a tile, is not one.
 _CORE_AREA = 0.05
-# Tiles that share less modulation than this (times the root of the number of harmonics) with their
-# grain have no lattice: three of four tiles of pure noise are below, lattices reach 0.1 to 0.5.
-_LEAST_MODULATION = 0.03
 # Regions whose mean orientations differ by more than the threshold and this are not compared along
 # their boundary: no bending of the lattice explains it.
 _MOST_BENDING_DEG = 10.0
@@ -224,8 +222,8 @@ def grains_of_features(
         labels = _join_similar(labels, coarse, lattice, early, bent=False)
     labels = regions.absorb_small(labels, coarse, min_tiles=min_tiles)
     labels = _join_similar(labels, coarse, lattice, min_misorientation_deg, bent=True)
-    labels, turn = _leave_out(labels, coarse, lattice, min_tiles)
-    return describe(labels, coarse, lattice, turn)
+    labels = _leave_out(labels, coarse, lattice, min_tiles)
+    return describe(labels, coarse, lattice)
 
 
 def orient_grains(
@@ -262,9 +260,8 @@ def orient_grains(
     inside = np.where(usable, labels, 0)
     size = np.bincount(inside.ravel())
     inside = regions.renumber(np.where(size[inside] >= min_tiles, inside, 0))
-    turn, modulation = match_grain(inside, features, lattice)
-    found = describe(inside, features, lattice, turn)
-    dark = modulation < _LEAST_MODULATION * np.sqrt(lattice.orders.size)
+    found = describe(inside, features, lattice)
+    dark = without_lattice(inside, features, tile_strides=tile_strides, min_tiles=min_tiles)
     return replace(
         found,
         orientation_deg=np.where(dark, np.float32(np.nan), found.orientation_deg),
@@ -304,23 +301,22 @@ def _join_similar(
     mean = waves_of(regions.region_means(labels, features))
     far = apart_deg(mean[pairs[:, 0]], mean[pairs[:, 1]], lattice)
     pairs = pairs[far < threshold_deg + _MOST_BENDING_DEG]
-    turn = match_grain(labels, features, lattice)[0] if bent else None
+    turn = turn_in_grain(labels, features, lattice) if bent else None
     apart = boundary_misorientation(labels, features, pairs, lattice, turn)
     return regions.join(labels, pairs[apart < threshold_deg])
 
 
 def _leave_out(
     labels: NDArray[np.int32], features: NDArray[np.float32], lattice: Lattice, min_tiles: int
-) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
-    """Take away areas without a lattice, and what is then left of a grain if it is small.
+) -> NDArray[np.int32]:
+    """Take away areas without a lattice; what they leave of a grain, if small, joins a neighbour.
 
-    Returns the labels, and the turn of every tile (`match_grain`) if all of them stayed.
+    A small rest without a neighbour goes, too.
     """
-    turn, modulation = match_grain(labels, features, lattice)
-    least = _LEAST_MODULATION * np.sqrt(lattice.orders.size)
-    empty = regions.remove_specks((modulation < least) & (labels > 0), min_tiles=min_tiles)
+    empty = without_lattice(
+        labels, features, tile_strides=lattice.tile_strides, min_tiles=min_tiles
+    )
+    if not empty.any():
+        return labels
     parts = regions.split_disconnected(np.where(empty, 0, labels))
-    size = np.bincount(parts.ravel())
-    left = regions.renumber(np.where(size[parts] >= min_tiles, parts, 0))
-    same = np.array_equal(left > 0, labels > 0) and left.max() == labels.max()
-    return left, turn if same else None
+    return regions.absorb_small(parts, features, min_tiles=min_tiles)
