@@ -49,15 +49,18 @@ class Sample:
 class Sampler(threading.Thread):
     """Watches this process and the workers below it."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         super().__init__(daemon=True)
+        self._count = count
         self.samples: list[Sample] = []
         self._now = ("", 0)
         self._ended = threading.Event()
 
     def at(self, stage: str, done: int) -> None:
-        """Say how far the run is."""
-        self._now = (stage, done)
+        """Say how far the run is; of a stage that has ended its costs are printed."""
+        before, self._now = self._now[0], (stage, done)
+        if before and stage != before:
+            print_stage(before, [s for s in self.samples if s.stage == before], self._count)
 
     def run(self) -> None:
         """Sample until told to stop."""
@@ -102,25 +105,22 @@ def cost_by_quarter(samples: list[Sample], total: int) -> tuple[float, float]:
 def measure(folder: Path, store: Path, workers: int, count: int) -> None:
     """Ingest and run, and print what it took."""
     planned: dict[str, float] = {}
-    sampler = Sampler()
+    sampler = Sampler(count)
 
     def watch(event: Progress) -> None:
         planned.setdefault(event.stage, event.seconds)
         sampler.at(event.stage, event.done)
 
+    print(f"    {'stage':<18} {'CPU ms/image':>12} {'2nd -> last quarter':>20} {'wall s':>8}")
     with local_client(workers):
         sampler.start()
         start = time.perf_counter()
-        sampler.at("ingest", 0)
         na.ingest(folder, store, pattern=PATTERN, progress=watch)
         reports = na.run("superlattice", store, progress=watch)
         wall = time.perf_counter() - start
+        sampler.at("", 0)
         sampler.stop()
     samples = sampler.samples
-    print(f"    {'stage':<18} {'CPU ms/image':>12} {'2nd -> last quarter':>20} {'wall s':>8}")
-    for stage in dict.fromkeys(s.stage for s in samples):
-        of_stage = [s for s in samples if s.stage == stage]
-        _print_stage(stage, of_stage, count)
     driver, worker = samples[-1].driver_cpu, samples[-1].worker_cpu
     driver -= samples[0].driver_cpu
     worker -= samples[0].worker_cpu
@@ -143,7 +143,10 @@ def measure(folder: Path, store: Path, workers: int, count: int) -> None:
     )
 
 
-def _print_stage(stage: str, samples: list[Sample], count: int) -> None:
+def print_stage(stage: str, samples: list[Sample], count: int) -> None:
+    """Print what a stage took per image."""
+    if not samples:
+        return
     first, last = samples[0], samples[-1]
     cpu = last.driver_cpu + last.worker_cpu - first.driver_cpu - first.worker_cpu
     change = ""
@@ -153,7 +156,8 @@ def _print_stage(stage: str, samples: list[Sample], count: int) -> None:
         change = f"{early:.1f} -> {late:.1f}"
     print(
         f"    {stage:<18} {1000 * cpu / count:>12.1f} {change:>20} "
-        f"{last.seconds - first.seconds:>8.0f}"
+        f"{last.seconds - first.seconds:>8.0f}",
+        flush=True,
     )
 
 

@@ -15,8 +15,9 @@ import xarray as xr
 
 from nanoarray.archive import store
 from nanoarray.archive.image_writer import ImageWriter, parts_of
-from nanoarray.archive.layout import GroupPlan
+from nanoarray.archive.layout import GroupPlan, with_block
 from nanoarray.archive.marks import chunks_checksum
+from nanoarray.archive.memory import Memory, memory_of_run
 from nanoarray.archive.rows import FAILED, failure
 from nanoarray.archive.stage import Inputs, LeftOut, Stage, inputs_of
 from nanoarray.archive.stage_parameters import StageParameters
@@ -73,9 +74,14 @@ class TimeLimitError(NanoarrayError):
 
 
 def plan_group(url: str, stage: Stage, parameters: StageParameters) -> GroupPlan:
-    """The plan of a stage's group."""
+    """The plan of a stage's group; blocks of a group that goes on are as large as they were."""
     inputs = {group: store.open_group(url, group) for group in inputs_of(stage, parameters)}
-    return stage.plan(inputs, parameters)
+    before = store.provenance(url, stage.name)
+    made_so = (parameters.model_dump(mode="json"), stage.version)
+    basis = before.get("basis", {})
+    same = (basis.get("parameters"), basis.get("kernel_version")) == made_so
+    goes_on = same and stage.axis == "image"  # a table that grows is made anew
+    return with_block(stage.plan(inputs, parameters), before.get("block") if goes_on else None)
 
 
 def do_block(task: BlockTask) -> BlockResult:
@@ -91,9 +97,8 @@ def do_block(task: BlockTask) -> BlockResult:
     stuck = False
     written: dict[str, int] = {}
     if stage.axis == "image":
-        writer = ImageWriter(
-            url, stage.name, own, task.rows, functools.partial(_check_record, task)
-        )
+        check = functools.partial(_check_record, task)
+        writer = ImageWriter(url, stage.name, own, task.rows, check, _memory(task))
         values, stuck = _compute_images(task, inputs, own, writer)
         written = writer.written
     else:
@@ -101,7 +106,7 @@ def do_block(task: BlockTask) -> BlockResult:
             within(task.time_limit_s, stage.compute, inputs, task.parameters, own, task.rows)
         )
     _check_record(task)
-    written |= store.write_rows(url, stage.name, task.rows, values)
+    written |= store.write_rows(url, stage.name, task.rows, values, memory=_memory(task))
     worker = _worker_address() if stuck else ""
     return BlockResult(_count_failed(values), chunks_checksum(written), stuck, worker)
 
@@ -152,17 +157,21 @@ def within(limit_s: float | None, function: Callable[..., Any], *arguments: Any)
 
 
 @lru_cache(maxsize=8)
-def _opened(url: str, group: str, this_run: str) -> xr.Dataset:
-    """A group as it is during one run of a stage: opening takes as long as reading an image."""
-    del this_run
-    return store.open_group(url, group)
+def _opened(url: str, group: str, made: str, this_run: str) -> xr.Dataset:
+    """A group as it is while a run makes ``made``: opening takes as long as reading an image."""
+    return store.open_group(url, group, memory=memory_of_run(url, made, this_run))
 
 
 def _groups(task: BlockTask) -> tuple[dict[str, xr.Dataset], xr.Dataset]:
     """The groups that a block reads, and its own."""
     names = inputs_of(task.stage, task.parameters)
-    inputs = {group: _opened(task.url, group, task.this_run) for group in names}
-    return inputs, _opened(task.url, task.stage.name, task.this_run)
+    own = task.stage.name
+    opened = {group: _opened(task.url, group, own, task.this_run) for group in (*names, own)}
+    return {group: opened[group] for group in names}, opened[own]
+
+
+def _memory(task: BlockTask) -> Memory:
+    return memory_of_run(task.url, task.stage.name, task.this_run)
 
 
 def _compute_images(

@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 from zarr.core.sync import sync
 
+from nanoarray.archive.memory import Memory
 from nanoarray.archive.place import CheckedStore, chunks_at
 
 
@@ -20,6 +21,7 @@ def write_part(
     values: Mapping[str, np.ndarray],
     *,
     fills: Mapping[str, Any],
+    memory: Memory | None = None,
 ) -> dict[str, int]:
     """Write a part of one image.
 
@@ -33,13 +35,15 @@ def write_part(
         By array; without the dimension along images.
     fills
         What stands where nothing is known.
+    memory
+        Metadata that need not be read again.
 
     Returns
     -------
     dict
         CRC-32C by key of the chunks that were written. A chunk of nothing but fill values is not.
     """
-    place = chunks_at(url)
+    place = chunks_at(url, memory)
     parent = zarr.open_group(place, path=group, mode="r+", zarr_format=3, use_consolidated=False)
     for name, data in values.items():
         array = parent[name]
@@ -60,9 +64,17 @@ def write_part(
     return place.written
 
 
-def keep_only(url: str, group: str, i: int, names: Collection[str], kept: Collection[str]) -> None:
+def keep_only(
+    url: str,
+    group: str,
+    i: int,
+    names: Collection[str],
+    kept: Collection[str],
+    *,
+    memory: Memory | None = None,
+) -> None:
     """Remove the chunks of image ``i`` whose keys are not among ``kept``."""
-    place = chunks_at(url)
+    place = chunks_at(url, memory)
     parent = zarr.open_group(place, path=group, mode="r+", zarr_format=3, use_consolidated=False)
     for name in names:
         array = parent[name]

@@ -1,5 +1,6 @@
 """Variables of a block's images, written as they come: an image may give its own in parts.
 
+What shares chunks with other images is collected and written with the block.
 An image that is small gives all of its variables at once. One that is larger than a task may hold
 gives them in parts, each of which is written before the next one is made.
 """
@@ -15,6 +16,7 @@ import xarray as xr
 
 from nanoarray import schema
 from nanoarray.archive import image_chunks
+from nanoarray.archive.memory import Memory
 from nanoarray.errors import NanoarrayError
 
 
@@ -52,6 +54,8 @@ class ImageWriter:
         The images.
     check
         Called before an image's first variable is written; raises where it must not be.
+    memory
+        Metadata that need not be read again.
     """
 
     url: str
@@ -59,6 +63,7 @@ class ImageWriter:
     own: xr.Dataset
     rows: slice
     check: Callable[[], None]
+    memory: Memory | None = None
     columns: dict[str, np.ndarray] = field(init=False)
     written: dict[str, int] = field(default_factory=dict)
     _inner: dict[str, Any] = field(init=False)
@@ -74,15 +79,15 @@ class ImageWriter:
                 continue
             entry = schema.known(self.group, name)
             fill = entry.fill_value if entry else schema.fill_of(str(variable.dtype))
-            if variable.ndim > 1:
+            chunks = variable.encoding.get("chunks", ())
+            if variable.ndim > 1 and chunks[:1] == (1,):
                 self._inner[name] = fill
-                chunks = variable.encoding.get("chunks", ())
                 if chunks and all(
                     c >= n for c, n in zip(chunks[1:], variable.shape[1:], strict=True)
                 ):
                     self._single.add(name)
             else:
-                self.columns[name] = np.full(count, fill, variable.dtype)
+                self.columns[name] = np.full((count, *variable.shape[1:]), fill, variable.dtype)
 
     def put(self, i: int, result: Result) -> None:
         """Write what a kernel gave for image ``i``."""
@@ -98,11 +103,20 @@ class ImageWriter:
             arrays = {n: np.asarray(v) for n, v in part.values.items() if n in self._inner}
             if arrays:
                 done |= image_chunks.write_part(
-                    self.url, self.group, i, part.start, arrays, fills=self._inner
+                    self.url,
+                    self.group,
+                    i,
+                    part.start,
+                    arrays,
+                    fills=self._inner,
+                    memory=self.memory,
                 )
                 put |= arrays.keys()
             for name in part.values.keys() - arrays.keys():
-                self.columns[name][i - self.rows.start] = part.values[name]
+                data = np.asarray(part.values[name])
+                begin = (*part.start, *(0,) * data.ndim)[: data.ndim]
+                inner = (slice(b, b + n) for b, n in zip(begin, data.shape, strict=True))
+                self.columns[name][(i - self.rows.start, *inner)] = data
         self._keep(i, done, put)
 
     def leave(self, i: int) -> None:
@@ -124,5 +138,5 @@ class ImageWriter:
         if not names:
             self.written |= done
             return
-        image_chunks.keep_only(self.url, self.group, i, names, done)
+        image_chunks.keep_only(self.url, self.group, i, names, done, memory=self.memory)
         self.written |= done

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,13 @@ _COLUMN = 8192
 #: Maps with more tiles along a side than the first are cut into chunks of the second: the profiles
 #: of a mosaic are as large as its pixels.
 _LARGE_GRID, _TILES = 640, 256
+#: Images share a chunk up to this size: a store of small objects is slow and costly anywhere.
+_SHARED_BYTES = 2 * 2**20
+#: Groups whose images are written one by one, each into chunks of its own.
+_ONE_BY_ONE = frozenset({"images"})
+#: Blocks grow once a group has this many, up to so many times and to so many bytes: a scheduler
+#: hands out a few hundred tasks a second, and every column has an object per block.
+_MANY_BLOCKS, _MOST_GROWTH, _BLOCK_BYTES = 1024, 16, 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class GroupPlan:
 def array_plan(
     group: str, name: str, sizes: Mapping[str, int], *, block: int, dtype: str | None = None
 ) -> ArrayPlan:
-    """Plan an array of the schema: one image per chunk where it has inner dimensions.
+    """Plan an array of the schema: as many images of a block per chunk as make a large object.
 
     Parameters
     ----------
@@ -88,19 +96,76 @@ def array_plan(
     """
     entry = schema.GROUPS[group][name]
     shape = tuple(sizes[d] for d in entry.dims)
-    first = 1 if len(shape) > 1 else block
-    inner = (_chunk(dim, sizes[dim]) for dim in entry.dims[1:])
-    chunks = (first, *inner) if shape else ()
-    return ArrayPlan(
+    inner = tuple(_chunk(dim, sizes[dim]) for dim in entry.dims[1:])
+    plan = ArrayPlan(
         name,
         entry.dims,
         shape,
         dtype or entry.dtype,
-        chunks,
+        (1, *inner) if shape else (),
         entry.attrs,
         entry.fill_value,
         entry.coord,
     )
+    if len(shape) > 1 and (group in _ONE_BY_ONE or entry.dims[0] != "image"):
+        return plan
+    return _shared(plan, block)
+
+
+def with_block(plan: GroupPlan, recorded: int | None = None) -> GroupPlan:
+    """The plan with blocks that suit the number of rows, or as large as recorded.
+
+    Parameters
+    ----------
+    plan
+        With the smallest blocks that the stage wants.
+    recorded
+        The size of blocks of the group that is there and goes on; a block is its unit of work and
+        of resuming, so it does not change as a group grows.
+    """
+    block = recorded or plan.block * _growth(plan)
+    if block == plan.block:
+        return plan
+    arrays = (
+        # What has a row per chunk, or more than fit, is as it was.
+        _shared(a, block)
+        if a.dims[:1] == (plan.dim,) and (len(a.shape) == 1 or a.chunks[0] > 1)
+        else a
+        for a in plan.arrays
+    )
+    return replace(plan, arrays=tuple(arrays), block=block)
+
+
+def _growth(plan: GroupPlan) -> int:
+    """How many times larger blocks should be: a power of two."""
+    row_bytes = sum(_row_bytes(a) for a in plan.arrays if a.dims[:1] == (plan.dim,))
+    most = min(
+        plan.length // (plan.block * _MANY_BLOCKS),
+        _BLOCK_BYTES // max(1, row_bytes * plan.block),
+        _MOST_GROWTH,
+    )
+    return 1 << max(0, most.bit_length() - 1)
+
+
+def _shared(plan: ArrayPlan, block: int) -> ArrayPlan:
+    """The array with the rows per chunk that divide a block and make chunks large enough."""
+    if not plan.shape:
+        return plan
+    rows = block
+    if len(plan.shape) > 1:
+        whole = all(c >= n for c, n in zip(plan.chunks[1:], plan.shape[1:], strict=True))
+        size = math.prod(plan.chunks[1:]) * _item_bytes(plan.dtype)
+        most = max(1, _SHARED_BYTES // max(1, size)) if whole else 1
+        rows = max(n for n in range(1, block + 1) if block % n == 0 and n <= most)
+    return replace(plan, chunks=(rows, *plan.chunks[1:]))
+
+
+def _row_bytes(plan: ArrayPlan) -> int:
+    return math.prod(plan.shape[1:]) * _item_bytes(plan.dtype)
+
+
+def _item_bytes(dtype: str) -> int:
+    return 16 if dtype == "str" else np.dtype(dtype).itemsize
 
 
 def _chunk(dim: str, size: int) -> int:
