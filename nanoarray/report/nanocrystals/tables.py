@@ -31,6 +31,9 @@ _CAPTIONS = {
 }
 #: Shown in other ways, or as figures.
 _ELSEWHERE = ("condition", "composition", "subsample")
+#: Columns that say, with the condition, what a row is about, and those that remark on it.
+_WHICH = ("quantity", "kind", "shape_group", "rejected")
+_REMARKS = ("notes", "warnings")
 _P_VALUES = ("p_value", "p_value_holm", "smallest_p_value")
 
 
@@ -255,8 +258,8 @@ def plain_table(
         for n in frame.columns
         if not (str(n).endswith(("_low", "_high")) and str(n).rsplit("_", 1)[0] in frame)
     ]
-    # Texts that say which row it is come first.
-    names.sort(key=lambda n: (not n.startswith("condition"), n in ("notes", "warnings")))
+    # What says which row it is comes first, remarks last.
+    names.sort(key=lambda n: (not n.startswith("condition"), n not in _WHICH, n in _REMARKS))
     rows = []
     for k in range(len(frame)):
         row = frame.iloc[k]
