@@ -111,3 +111,95 @@ def test_a_small_image_costs_a_small_chunk(fields):
     stored = fields["prepared"]["defect"]
     assert not stored[1, 200:].any()
     assert not stored[1, :, 220:].any()
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    """A field of crystals, some of which lie on seams."""
+    from nanoarray.simulate.nanocrystal_specs import random_field_spec
+    from nanoarray.simulate.nanocrystals import simulate_field
+
+    spec = random_field_spec(np.random.default_rng(5), height_px=600, width_px=700, focused=True)
+    return np.asarray(simulate_field(spec, seed=3)[0]).astype(np.uint8)
+
+
+def test_crystals_have_no_seams_and_are_measured_in_windows(crystals, monkeypatch):
+    from nanoarray.nanocrystal import large_image as measuring
+    from nanoarray.nanocrystal.one_image import measure_one
+    from nanoarray.nanocrystal.segment import large as segmenting
+
+    for module, name, value in (
+        (segmenting, "TILE_PX", 256),
+        (packed, "CHUNK", 200),
+        (measuring, "_FIELD_PX", 150),
+        (measuring, "_WINDOW_PX", 40_000),
+    ):
+        monkeypatch.setattr(module, name, value)
+    everything = tuple(slice(0, n) for n in crystals.shape)
+    found = {}
+    for tiles in (1, 100):  # fields of a tile, and one field
+        monkeypatch.setattr(segmenting, "FIELD_TILES", tiles)
+        found[tiles] = segmenting.segment_in_fields(crystals)
+    crystal, rejected = found[1].crystal(everything), found[1].rejected(everything)
+    np.testing.assert_array_equal(crystal, found[100].crystal(everything))
+    np.testing.assert_array_equal(rejected, found[100].rejected(everything))
+    assert crystal.max() > 8
+    reasons = list(found[1].reasons)
+    options = {"pixel_size_nm": 0.5, "crop_size": 32}
+    expected = measure_one(crystal, rejected, reasons, crystals, image_index=0, **options)
+    objects = measuring.Objects(crystal, rejected)
+    count = expected["label"].size
+    boxes = measuring.find_boxes(objects, count)
+    parts = [
+        measuring.measure_some(objects, crystals, boxes, slice(a, min(a + 7, count)), **options)
+        for a in range(0, count, 7)
+    ]
+    for name in parts[0]:
+        values = np.concatenate([part[name] for part in parts])
+        np.testing.assert_allclose(
+            values.astype(float), expected[name].astype(float), rtol=1e-6, atol=1e-4, err_msg=name
+        )
+
+
+def test_files_are_read_in_bands_of_any_layout(tmp_path, small_fields, monkeypatch):
+    import tifffile
+
+    from nanoarray.images import banded
+
+    rng = np.random.default_rng(0)
+    made = {
+        "plain": (np.uint8, {}),
+        "strips": (np.uint16, {"compression": "zlib", "rowsperstrip": 37, "predictor": True}),
+        "tiles": (np.uint16, {"tile": (128, 64), "compression": "lzw"}),
+        "white": (np.uint8, {"photometric": "miniswhite"}),
+        "swapped": (np.uint16, {"byteorder": ">"}),
+        "floats": (np.float32, {}),
+    }
+    for name, (dtype, options) in made.items():
+        pixels = rng.integers(0, 250, (401, 303)).astype(dtype)
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels, **options)
+    monkeypatch.setattr(banded, "BAND_ROWS", 100)
+    na.ingest(tmp_path, str(tmp_path / "s.zarr"))
+    images = na.open(tmp_path / "s.zarr")["images"]
+    assert images["ok"].all()
+    for i, name in enumerate(images["image"].values):
+        expected = tifffile.imread(tmp_path / f"{name}.tif")
+        expected = 255 - expected if name == "white" else expected
+        np.testing.assert_array_equal(images["intensity"][i], expected, err_msg=name)
+
+
+def test_pictures_of_them_are_reduced(fields, monkeypatch):
+    from nanoarray.report import large_images
+
+    monkeypatch.setattr(large_images, "_OVERVIEW_PX", 200)
+    monkeypatch.setattr(large_images, "_MIDDLE_PX", 100)
+    image = fields["images"].to_dataset().isel(image=0)
+    assert large_images.is_large(image)
+    overview = large_images.overview(image)
+    assert overview["intensity"].shape == (155, 175)
+    assert (int(overview["height"]), int(overview["width"])) == (155, 175)
+    assert float(overview["pixel_size"]) == pytest.approx(4 * 2.5)
+    groups = {"prepared": fields["prepared"].to_dataset()}
+    middle, parts = large_images.middle(image, groups)
+    np.testing.assert_array_equal(middle["intensity"], image["intensity"][260:360, 300:400])
+    assert parts["prepared"]["defect"].shape == (2, 100, 100)

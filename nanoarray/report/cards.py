@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from nanoarray.report import large_images
 from nanoarray.report.canvas import Picture, picture_of, plot_micrograph
 from nanoarray.report.contents import Contents, tags_text
 from nanoarray.report.nanocrystals.image_panels import crystal_panels
@@ -61,14 +62,19 @@ def _card(
 ) -> Card:
     name = str(contents.images["image"].iloc[i])
     image = groups["images"].isel(image=i)
-    picture = picture_of(image)
+    large = large_images.is_large(image)
+    picture = large_images.size_of(image) if large else picture_of(image)
     notes = [lost[name]] if name in lost else []
+    notes += [large_images.NOTE] if large else []
     warning = str(contents.images["warning"].iloc[i]) if "warning" in contents.images else ""
     notes += warning.split("; ") if warning else []
     alt = f"Micrograph, image {name}, {_extent(picture)}"
-    panels = [image_panel(plot_micrograph(image), alt, "micrograph")]
-    grains, symmetry = grain_panels(groups, image, i)
+    shown = large_images.overview(image) if large else image
+    panels = [image_panel(plot_micrograph(shown), alt, "micrograph")]
+    grains, symmetry = ([], 0) if large else grain_panels(groups, image, i)
     panels += grains
+    if large:
+        image, groups = large_images.middle(image, groups)
     panels += crystal_panels(contents.crystals, groups, image, i)
     return Card(name, _facts(contents, i, picture), tuple(panels), symmetry, tuple(notes))
 
