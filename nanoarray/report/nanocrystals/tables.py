@@ -20,7 +20,7 @@ from nanoarray.schema_crystal_statistics import CRYSTAL_STATISTICS, units_and_me
 MAX_ROWS = 60
 #: What the small tables of the statistics are about, in the order they are shown.
 _CAPTIONS = {
-    "method": "Syntheses side by side (as table 2 of the paper)",
+    "method": "Syntheses side by side, by the major axis (as table 2 of the paper)",
     "pair": "Every two conditions compared: permutation of whole samples or images",
     "distance": "Distances between conditions",
     "trend": "Does the size follow a tag?",
