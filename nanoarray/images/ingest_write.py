@@ -115,12 +115,14 @@ def trim(url: str, columns: Mapping[str, np.ndarray], dtype: str) -> None:
 
 def write_columns(url: str, columns: Mapping[str, np.ndarray], units: Mapping[str, str]) -> None:
     """Write the one-dimensional variables, whole."""
-    for name, values in columns.items():
+
+    def attrs(name: str) -> Mapping[str, Any]:
         entry = schema.known("images", name)
-        attrs = (
-            entry.attrs if entry else {"units": units.get(name, "1"), "long_name": f"tag {name}"}
-        )
-        store.put_constant(url, "images", name, ("image",), values, attrs)
+        known = {"units": units.get(name, "1"), "long_name": f"tag {name}"}
+        return entry.attrs if entry else known
+
+    whole = {name: (("image",), values, attrs(name)) for name, values in columns.items()}
+    store.put_constants(url, "images", whole)
 
 
 def write_pixels(
