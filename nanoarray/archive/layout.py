@@ -20,9 +20,11 @@ _LARGE_GRID, _TILES = 640, 256
 _SHARED_BYTES = 2 * 2**20
 #: Groups whose images are written one by one, each into chunks of its own.
 _ONE_BY_ONE = frozenset({"images"})
-#: Blocks grow once a group has this many, up to so many times and to so many bytes: a scheduler
-#: hands out a few hundred tasks a second, and every column has an object per block.
-_MANY_BLOCKS, _MOST_GROWTH, _BLOCK_BYTES = 1024, 16, 128 * 2**20
+#: Blocks grow once a group has this many, up to so many times: a scheduler hands out a few hundred
+#: tasks a second, and every column has an object per block.
+_MANY_BLOCKS, _MOST_GROWTH = 1024, 16
+#: Results of a block, and what of them a task holds until its end.
+_BLOCK_BYTES, _HELD_BYTES = 384 * 2**20, 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,14 @@ def with_block(plan: GroupPlan, recorded: int | None = None) -> GroupPlan:
 
 def _growth(plan: GroupPlan) -> int:
     """How many times larger blocks should be: a power of two."""
-    row_bytes = sum(_row_bytes(a) for a in plan.arrays if a.dims[:1] == (plan.dim,))
+    filled = [a for a in plan.arrays if a.dims[:1] == (plan.dim,)]
+    everything = sum(_row_bytes(a) for a in filled)
+    # What has a chunk for each image is written when the image is done.
+    held = sum(_row_bytes(a) for a in filled if len(a.shape) == 1 or a.chunks[0] > 1)
     most = min(
         plan.length // (plan.block * _MANY_BLOCKS),
-        _BLOCK_BYTES // max(1, row_bytes * plan.block),
+        _BLOCK_BYTES // max(1, everything * plan.block),
+        _HELD_BYTES // max(1, held * plan.block),
         _MOST_GROWTH,
     )
     return 1 << max(0, most.bit_length() - 1)
