@@ -16,10 +16,10 @@ from nanoarray.archive.engine import (
     Stage,
     StageReport,
     inputs_of,
-    run_stage,
 )
 from nanoarray.archive.executor import Executor, open_executor
 from nanoarray.archive.lease import working_on
+from nanoarray.archive.schedule import run_stages
 from nanoarray.archive.stage_parameters import StageParameters, checked, nearest
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.stages import STAGES as NANOCRYSTAL_STAGES
@@ -199,18 +199,14 @@ def run(
     ):
         if on_start is not None:
             on_start(plan, executor)
-        return [
-            run_stage(
-                url,
-                stage,
-                parameters,
-                executor=executor,
-                overwrite=overwrite,
-                progress=progress,
-                time_limit_s=time_limit_s,
-            )
-            for stage, parameters in plan.stages
-        ]
+        return run_stages(
+            url,
+            plan.stages,
+            executor=executor,
+            overwrite=overwrite,
+            progress=progress,
+            time_limit_s=time_limit_s,
+        )
 
 
 def _check_images(url: str) -> None:

@@ -443,3 +443,23 @@ def test_progress_for_machines(archive, capsys):
     assert (events[-1]["stage"], events[-1]["done"], events[-1]["total"]) == ("mean", 7, 7)
     assert events[-1]["remaining_s"] == 0
     assert events[-1]["per_second"] > 0
+
+
+def test_other_versions_of_packages_in_half_a_group_are_refused_by_name(archive):
+    """One run's blocks come from one set of versions; a group that is extended says so."""
+    _, url = archive
+    run(url)
+    record = store.provenance(url, "mean")
+    older = {**record["software"], "numpy": "1.0"}
+    store.mark_blocks(url, "mean", {1: (0, 0)})
+    store.set_provenance(url, "mean", {**record, "software": older, "complete": False})
+    with pytest.raises(InputError, match=r"half made with other versions \(numpy: '1.0' -> "):
+        run(url)
+    assert run(url, overwrite=True).blocks_computed == 4
+    assert "software_before" not in store.provenance(url, "mean")
+    store.mark_blocks(url, "mean", {1: (0, 0)})
+    store.set_provenance(url, "mean", {**record, "software": older})
+    assert run(url).blocks_computed == 1
+    record = store.provenance(url, "mean")
+    assert [software["numpy"] for software in record["software_before"]] == ["1.0"]
+    assert record["software"]["numpy"] == np.__version__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,21 +41,22 @@ def run_careful(
     """
     doubtful = [i for i, name in enumerate(names) if name in executor.suspects]
     sound = sorted(set(range(len(items))) - set(doubtful))
-    for position, result, error in run_tasks(
-        executor, function, [items[i] for i in sound], names=[names[i] for i in sound]
-    ):
-        i = sound[position]
-        if isinstance(error, WorkerDiedError | MemoryError) and parts(items[i]):
-            doubtful.append(i)
-        else:
-            yield i, result, error
+    with executor.turns.together():
+        for position, result, error in run_tasks(
+            executor, function, [items[i] for i in sound], names=[names[i] for i in sound]
+        ):
+            i = sound[position]
+            if isinstance(error, WorkerDiedError | MemoryError) and parts(items[i]):
+                doubtful.append(i)
+            else:
+                yield i, result, error
     if not doubtful:
         return
     _log.warning(
         "%d tasks may have ended the process that worked on them: trying their parts one by one",
         len(doubtful),
     )
-    with _own_processes(executor) as safe:
+    with executor.turns.alone(), _own_processes(executor) as safe:
         tries = [(i, k, part) for i in doubtful for k, part in enumerate(parts(items[i]))]
         bad: dict[int, dict[int, str]] = {i: {} for i in doubtful}
         for position, _, error in run_tasks(
@@ -77,4 +79,4 @@ def _own_processes(executor: Executor) -> Iterator[Executor]:
         yield executor
         return
     with local_client(1) as client:
-        yield Executor(client=client, lease=executor.lease)
+        yield dataclasses.replace(executor, client=client)

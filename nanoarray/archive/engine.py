@@ -7,10 +7,10 @@ plan and the keys of its inputs, so that a later run knows exactly which blocks 
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from nanoarray.archive.rows import FAILED, failure
 from nanoarray.archive.running import BlockRun
 from nanoarray.archive.stage import Inputs, LeftOut, Progress, Stage, StageReport, inputs_of
 from nanoarray.archive.stage_parameters import StageParameters
-from nanoarray.archive.tasks import run_tasks
+from nanoarray.archive.tasks import WorkerDiedError, run_tasks
 from nanoarray.archive.verify import seal
 from nanoarray.errors import BusyError, InputError, NanoarrayError
 
@@ -44,8 +44,8 @@ __all__ = [
 TIME_LIMIT_S = 3600.0
 #: How often missing marks are made good before the run gives up: another run removes them.
 _ROUNDS = 3
-
-_log = logging.getLogger(__name__)
+#: Priority of plans: above any number of stages.
+_FIRST = 1000
 
 
 def run_stage(
@@ -67,7 +67,8 @@ def run_stage(
     executor
         Where the work is done.
     overwrite
-        Replace a group that was made differently, and try images that failed again.
+        Replace a group that was made differently, or half made by other versions, and try images
+        that failed again.
     progress
         Called with every step forward.
     time_limit_s
@@ -76,8 +77,8 @@ def run_stage(
     Raises
     ------
     InputError
-        When an input group is missing or incomplete, or when the group is there with other
-        parameters and ``overwrite`` is not set (the difference is named).
+        When an input group is missing or incomplete, or, without ``overwrite``, when the group is
+        there with other parameters or half made by other versions (the difference is named).
     NanoarrayError
         When blocks failed; the finished ones are kept.
     """
@@ -86,18 +87,16 @@ def run_stage(
     basis = _basis(lineage, stage, parameters)
     digest = prov.digest(basis)
     before = store.provenance(url, stage.name)
-    if before and before["digest"] != digest and not overwrite:
-        changes = prov.differences(before["basis"], basis)
-        raise InputError(
-            f"{url} holds {stage.name!r} made differently ({'; '.join(changes)}): "
-            "run with --overwrite to replace it, or use another store"
-        )
+    refusal = _refusal(url, stage.name, before, basis, digest)
+    if refusal and not overwrite:
+        raise InputError(refusal)
     keys = lineage.input_keys(inputs_of(stage, parameters), stage.axis)
     plan_key = prov.digest(digest, keys)
-    if before and before["digest"] == digest and before["plan_key"] == plan_key:
+    if before and not refusal and before["plan_key"] == plan_key:
         record = before
     else:
-        record = _prepare(url, stage, parameters, before, basis, digest, plan_key, executor)
+        kept = {} if refusal else before
+        record = _prepare(url, stage, parameters, kept, basis, digest, plan_key, executor)
     expected = expected_keys(record, keys)
     again = _blocks_with_failures(url, stage, record) if overwrite else set()
     blocks = BlockRun(
@@ -111,25 +110,13 @@ def run_stage(
         start=start,
     )
     todo = _do_missing(blocks, url, stage.name, expected, again)
-    status: Literal["done", "resumed", "unchanged"] = (
-        "done" if len(todo) == len(expected) else "resumed" if todo else "unchanged"
-    )
     seconds = time.perf_counter() - start
     failed, left_out = problems(url, stage.name)
     if todo or not record.get("complete"):
-        record = {
-            **record,
-            "complete": True,
-            "seal": seal(url, stage.name, record["block_arrays"]),
-            "finished": prov.now(),
-            "seconds": round(float(record.get("seconds", 0.0)) + seconds, 3),
-            "failed": len(failed),
-            "left_out": len(left_out),
-        }
-        store.set_provenance(url, stage.name, record)
+        _complete(url, record, seconds, len(failed), len(left_out))
     return StageReport(
         stage=stage.name,
-        status=status,
+        status="done" if len(todo) == len(expected) else "resumed" if todo else "unchanged",
         blocks=len(expected),
         blocks_computed=len(todo),
         rows=int(record["length"]),
@@ -137,6 +124,54 @@ def run_stage(
         failed=tuple(failed),
         left_out=tuple(left_out),
     )
+
+
+def _refusal(
+    url: str, group: str, before: Mapping[str, Any], basis: Mapping[str, Any], digest: str
+) -> str:
+    """Why blocks must not be added to a group as it is; "" where they may."""
+    if not before:
+        return ""
+    if before["digest"] != digest:
+        changes = prov.differences(before["basis"], basis)
+        return (
+            f"{url} holds {group!r} made differently ({'; '.join(changes)}): "
+            "run with --overwrite to replace it, or use another store"
+        )
+    changes = prov.other_versions(before["software"])
+    if changes and not before.get("complete") and store.block_keys(url, group).any():
+        return (
+            f"{url} holds {group!r} half made with other versions ({'; '.join(changes)}): finish "
+            "it with those, or run with --overwrite to make it anew"
+        )
+    return ""
+
+
+def _complete(
+    url: str, record: Mapping[str, Any], seconds: float, failed: int, left_out: int
+) -> None:
+    """Say in a group's record that all is done."""
+    group = str(record["stage"])
+    content = {
+        **record,
+        **_software(record),
+        "complete": True,
+        "seal": seal(url, group, record["block_arrays"]),
+        "finished": prov.now(),
+        "seconds": round(float(record.get("seconds", 0.0)) + seconds, 3),
+        "failed": failed,
+        "left_out": left_out,
+    }
+    store.set_provenance(url, group, content)
+
+
+def _software(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions that blocks are made with now, and those of blocks that are kept, if others."""
+    now = prov.software()
+    earlier = list(kept.get("software_before", []))
+    if kept and prov.other_versions(kept["software"]):
+        earlier.append(kept["software"])
+    return {"software": now, "software_before": earlier} if earlier else {"software": now}
 
 
 def _do_missing(
@@ -207,7 +242,7 @@ def _prepare(
     executor: Executor,
 ) -> dict[str, Any]:
     """Plan the group (on a worker: a plan may fit a model) and make its arrays ready."""
-    ((_, plan, error),) = run_tasks(executor, plan_group, [(url, stage, parameters)])
+    plan, error = _plan_on_worker(executor, (url, stage, parameters))
     if error is not None:
         if isinstance(error, NanoarrayError):
             raise error
@@ -236,7 +271,6 @@ def _prepare(
         "block": plan.block,
         "block_arrays": [array.name for array in plan.arrays],
         "complete": False,
-        "software": prov.software(),
         "created": prov.now(),
     }
     grown = (
@@ -246,6 +280,7 @@ def _prepare(
         and before["block"] == plan.block
         and stage.axis == "image"
     )
+    record |= _software(before if grown else {})
     if grown:
         # Until its arrays have their new lengths the group must not pass for complete, and only
         # then may it claim the new plan.
@@ -256,6 +291,17 @@ def _prepare(
         store.create_group(url, stage.name, plan)
         store.set_provenance(url, stage.name, record)
     return record
+
+
+def _plan_on_worker(executor: Executor, item: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    """A plan or why there is none. All blocks wait for it, so it goes before those of others."""
+    first = dataclasses.replace(executor, priority=_FIRST)
+    with executor.turns.together():
+        ((_, plan, error),) = run_tasks(first, plan_group, [item])
+    if isinstance(error, WorkerDiedError):  # perhaps for a block of another stage, beside it
+        with executor.turns.alone():
+            ((_, plan, error),) = run_tasks(first, plan_group, [item])
+    return plan, error
 
 
 def _blocks_with_failures(url: str, stage: Stage, record: Mapping[str, Any]) -> set[int]:

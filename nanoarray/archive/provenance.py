@@ -81,6 +81,13 @@ def software() -> dict[str, str]:
     return {**found, "python": platform.python_version(), "machine": platform.machine()}
 
 
+def other_versions(before: Mapping[str, str]) -> list[str]:
+    """Name the packages that shape results and had another version in a record of `software`."""
+    present = software()
+    names = [n for n in ("nanoarray", *_SHAPING) if n in before and n in present]
+    return differences({n: before[n] for n in names}, {n: present[n] for n in names})
+
+
 def code_revision() -> str:
     """Commit of the source of this package; "" where that is not known."""
     package = Path(nanoarray.__file__).parent

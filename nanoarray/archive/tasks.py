@@ -30,6 +30,10 @@ class WorkerDiedError(NanoarrayError):
     """A task's process died every time it was tried."""
 
 
+class StoppedError(NanoarrayError):
+    """Another stage of the same run failed, or the run was interrupted."""
+
+
 def run_tasks(
     executor: Executor,
     function: Callable[..., Any],
@@ -84,7 +88,10 @@ def run_tasks(
     cluster = _Cluster(executor, one_by_one)
     try:
         yield from _in_turn(
-            len(items), lambda i: client.submit(function, *items[i], pure=False), done, cluster
+            len(items),
+            lambda i: client.submit(function, *items[i], pure=False, priority=executor.priority),
+            done,
+            cluster,
         )
     finally:
         cluster.cancel_rest()
@@ -129,6 +136,8 @@ class _Threads:
 
     def look(self) -> None:
         """See whether this run may go on."""
+        if self.executor.stop.is_set():
+            raise StoppedError("stopped: finished blocks are kept; run the same command again")
         if self.executor.lease is not None:
             self.executor.lease.check()
 
