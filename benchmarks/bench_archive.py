@@ -4,8 +4,9 @@
 
 Processor seconds of the driver and of the workers and their resident memory are sampled every
 second, with how far each stage is. So growth within a run shows: what an image costs in the second
-and in the last quarter of a stage. Processor time is reported beside wall time because it depends
-less on what else the machine does. Micrographs repeat 24 simulated fields under other dates, so
+and in the last quarter of a stage (of stages that run at the same time, together).
+Processor time is reported beside wall time because it depends less on what else the machine does.
+Micrographs repeat 24 simulated fields under other dates, so
 that every file has its own checksum.
 """
 
@@ -49,18 +50,15 @@ class Sample:
 class Sampler(threading.Thread):
     """Watches this process and the workers below it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._count = count
         self.samples: list[Sample] = []
         self._now = ("", 0)
         self._ended = threading.Event()
 
     def at(self, stage: str, done: int) -> None:
-        """Say how far the run is; of a stage that has ended its costs are printed."""
-        before, self._now = self._now[0], (stage, done)
-        if before and stage != before:
-            print_stage(before, [s for s in self.samples if s.stage == before], self._count)
+        """Say how far the run is."""
+        self._now = (stage, done)
 
     def run(self) -> None:
         """Sample until told to stop."""
@@ -105,11 +103,14 @@ def cost_by_quarter(samples: list[Sample], total: int) -> tuple[float, float]:
 def measure(folder: Path, store: Path, workers: int, count: int) -> None:
     """Ingest and run, and print what it took."""
     planned: dict[str, float] = {}
-    sampler = Sampler(count)
+    sampler = Sampler()
 
     def watch(event: Progress) -> None:
         planned.setdefault(event.stage, event.seconds)
         sampler.at(event.stage, event.done)
+        if event.done == event.total:
+            mine = [s for s in sampler.samples if s.stage == event.stage]
+            print_stage(event.stage, mine, count)
 
     print(f"    {'stage':<18} {'CPU ms/image':>12} {'2nd -> last quarter':>20} {'wall s':>8}")
     with local_client(workers):
@@ -118,7 +119,6 @@ def measure(folder: Path, store: Path, workers: int, count: int) -> None:
         na.ingest(folder, store, pattern=PATTERN, progress=watch)
         reports = na.run("superlattice", store, progress=watch)
         wall = time.perf_counter() - start
-        sampler.at("", 0)
         sampler.stop()
     samples = sampler.samples
     driver, worker = samples[-1].driver_cpu, samples[-1].worker_cpu
