@@ -1,31 +1,41 @@
 """Ingest against a bare read and decode of the same files: `python -m benchmarks.bench_ingest`.
 
-Both run on as many threads as there are cores, on the same files, in turns; each pass begins with
-the files out of the file cache where the system allows it (``posix_fadvise``). What is bare reads a
-file and decodes it with tifffile, keeps nothing, and knows no metadata, no hash and no store.
-Beside the rates stands the processor time per image of both, which other programs disturb less.
-Then: how long the list of a folder of many files takes, and the peak of memory over collections of
-one size and of four times as many images.
+Three ways, each on as many threads as there are cores, on the same files, in turns; each pass
+begins with the files out of the file cache where the system allows it (``posix_fadvise``):
+
+- bare: read each file whole and decode it with tifffile, and forget it;
+- floor: bare, and what a store cannot be without: the SHA-256 of the file, and the pixels written,
+  compressed as they are in a store, into a file of their own. No metadata, no data bar, no tables;
+- ingest.
+
+Beside the rates stands the processor time per image, which other programs disturb less. Then: how
+long the list of a folder of many files takes, and how memory grows with the number of files while
+one ingest runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
 import io
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import tifffile
+from numcodecs.zstd import Zstd
 
 import nanoarray as na
+from nanoarray.archive.stage import Progress
 from nanoarray.images.finding import find_micrographs
 from nanoarray.simulate.superlattice import simulate_polycrystal
 
@@ -74,54 +84,77 @@ def forget(paths: list[Path]) -> None:
         os.close(descriptor)
 
 
-def bare(paths: list[Path], threads: int) -> float:
-    """Seconds to read and decode every file on ``threads`` threads."""
-
-    def decode(path: Path) -> int:
-        with tifffile.TiffFile(io.BytesIO(path.read_bytes())) as tif:
-            return int(tif.pages.first.asarray(maxworkers=1).nbytes)
-
-    start = time.perf_counter()
+def bare(paths: list[Path], threads: int) -> None:
+    """Read and decode every file on ``threads`` threads."""
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(decode, paths))
-    return time.perf_counter() - start
+        list(pool.map(lambda path: _decoded(path.read_bytes()).nbytes, paths))
 
 
-def ingest(folder: Path, place: Path) -> float:
-    """Seconds of an ingest into a new store."""
-    start = time.perf_counter()
-    na.ingest(folder, place)
-    return time.perf_counter() - start
+def floor(paths: list[Path], threads: int, place: Path) -> None:
+    """As `bare`, and hash every file and write its pixels compressed."""
+    place.mkdir()
+
+    def store(path: Path) -> None:
+        content = path.read_bytes()
+        hashlib.sha256(content).hexdigest()
+        pixels = _decoded(content)
+        grey = np.ascontiguousarray(pixels[..., 0]) if pixels.ndim == 3 else pixels
+        (place / path.stem).write_bytes(Zstd(level=1, checksum=True).encode(grey))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(store, paths))
+
+
+def _decoded(content: bytes) -> np.ndarray:
+    with tifffile.TiffFile(io.BytesIO(content)) as tif:
+        return tif.pages.first.asarray(maxworkers=1)
 
 
 def compare(count: int, rounds: int) -> bool:
-    """Print the rates of both for every kind of file; whether all are above the goal."""
+    """Print the rates of all for every kind of file; whether all are above the goal."""
     threads = len(os.sched_getaffinity(0))
-    print(f"{count} images, {threads} threads, median of {rounds} rounds")
-    print(f"{'files':<28} {'MB':>6} {'bare /s':>9} {'ingest /s':>10} {'ratio':>7} {'CPU ms':>12}")
+    print(f"{count} images, {threads} threads, median of {rounds} rounds; images per second")
+    print(
+        f"{'files':<26} {'MB':>5} {'bare':>7} {'floor':>7} {'ingest':>7} {'of bare':>8} "
+        f"{'of floor':>9}   CPU ms"
+    )
     good = True
     for name, kind in KINDS.items():
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place, "in")
             folder.mkdir()
             paths = write_files(folder, count, **kind)
+            na.ingest(paths[:2], Path(place, "first.zarr"))  # imports are no part of it
             times, cpu = [], []
             for k in range(rounds):
-                forget(paths)
-                start = time.process_time()
-                once = bare(paths, threads)
-                middle = time.process_time()
-                forget(paths)
-                times.append((once, ingest(folder, Path(place, f"s{k}.zarr"))))
-                cpu.append((middle - start, time.process_time() - middle))
+                ways = (
+                    functools.partial(bare, paths, threads),
+                    functools.partial(floor, paths, threads, Path(place, f"floor{k}")),
+                    functools.partial(na.ingest, folder, Path(place, f"s{k}.zarr")),
+                )
+                spent = [_spent(way, paths) for way in ways]
+                times.append([wall for wall, _ in spent])
+                cpu.append([seconds for _, seconds in spent])
             size = sum(p.stat().st_size for p in paths) / 1e6 / count
-            first, second = (statistics.median(t[i] for t in times) for i in (0, 1))
-            ratio = statistics.median(a / b for a, b in times)
-            good &= ratio >= GOAL
-            rates = f"{count / first:>9.1f} {count / second:>10.1f}"
-            spent = "{:.1f} {:.1f}".format(*(1e3 * min(c[i] for c in cpu) / count for i in (0, 1)))
-            print(f"{name:<28} {size:>6.2f} {rates} {ratio:>7.2f} {spent:>12}", flush=True)
+            of_bare = statistics.median(t[0] / t[2] for t in times)
+            of_floor = statistics.median(t[1] / t[2] for t in times)
+            good &= of_bare >= GOAL
+            rates = (count / statistics.median(t[i] for t in times) for i in range(3))
+            least = (1e3 * min(c[i] for c in cpu) / count for i in range(3))
+            print(
+                f"{name:<26} {size:>5.2f} {' '.join(f'{rate:>7.1f}' for rate in rates)} "
+                f"{of_bare:>8.2f} {of_floor:>9.2f}   {' '.join(f'{ms:.1f}' for ms in least)}",
+                flush=True,
+            )
     return good
+
+
+def _spent(way: Callable[[], object], paths: list[Path]) -> tuple[float, float]:
+    """Seconds by the clock and of the processor, with the files out of the cache before."""
+    forget(paths)
+    start, before = time.perf_counter(), time.process_time()
+    way()
+    return time.perf_counter() - start, time.process_time() - before
 
 
 def listing(count: int) -> None:
@@ -138,22 +171,38 @@ def listing(count: int) -> None:
 
 
 def memory(count: int) -> None:
-    """Print the peak of memory of an ingest of ``count`` images and of four times as many."""
-    for images in (count, 4 * count):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place, "in")
-            folder.mkdir()
-            write_files(folder, images)
-            command = [sys.executable, __file__, "--only-memory", str(folder)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            print(f"ingest of {images} images: {done.stdout}", end="")
+    """Print how the memory of one ingest of ``count`` images grows with the images done."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "in")
+        folder.mkdir()
+        first = write_files(folder, 1)[0].read_bytes()
+        for k in range(1, count):  # other pixels in the last row, so that no file is a copy
+            (folder / f"{k:05d}.tif").write_bytes(first[:-8] + k.to_bytes(8, "little"))
+        command = [sys.executable, "-m", "benchmarks.bench_ingest", "--only-memory", str(folder)]
+        subprocess.run(command, check=True)
 
 
 def _memory_of(folder: Path) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ingest(folder, folder.parent / "s.zarr")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"peak {peak / 1024:.0f} MB, {before / 1024:.0f} MB before")
+    """Resident memory while the pixels are read and written, after the imports."""
+    process, seen = psutil.Process(), []
+    files = sorted(folder.iterdir())
+    na.ingest(files[:16], folder.parent / "first.zarr")
+
+    def look(now: Progress) -> None:
+        if now.stage == "writing":
+            seen.append((now.done, process.memory_info().rss / 1e6))
+
+    na.ingest(folder, folder.parent / "s.zarr", progress=look)
+    total = sum(path.stat().st_size for path in files) / 1e6
+    print(f"memory of an ingest of {len(files)} images, {total:.0f} MB of files:")
+    for part in (8, 4, 2, 1):
+        some = [mb for done, mb in seen if done <= len(files) // part]
+        print(f"  first {len(files) // part:>5} images: at most {max(some):.0f} MB")
+    half = [(done, mb) for done, mb in seen if done > len(files) / 4]
+    slope = np.polyfit(*zip(*half, strict=True), 1)[0]
+    print(
+        f"  growth: {1e3 * slope:+.1f} kB per image, of {1e3 * total / len(files):.0f} kB of file"
+    )
 
 
 def main() -> int:
@@ -166,7 +215,7 @@ def main() -> int:
         return 0
     good = compare(32 if options.quick else 256, 1 if options.quick else 3)
     listing(10_000 if options.quick else 100_000)
-    memory(24 if options.quick else 64)
+    memory(256 if options.quick else 2048)
     return 0 if good else 1
 
 

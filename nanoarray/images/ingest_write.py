@@ -39,6 +39,8 @@ BLOCK = 2
 #: small images would cost as much as their reading.
 TASK_BYTES = 2**24
 MOST_BLOCKS = 8
+#: A file up to this size is read once, in one piece, to be hashed and decoded.
+WHOLE_BYTES = 2**26
 #: The arrays that blocks fill.
 PER_BLOCK = ("intensity", "metadata")
 
@@ -317,7 +319,13 @@ def _decode(
     """Decode an image; ``opened`` keeps the last file, of which the next image may be one too."""
     if row.path not in opened:
         opened.clear()
-        opened[row.path] = _frames_of(row), _hashed(row).sha256
+        _check_unchanged(row)
+        try:
+            opened[row.path] = _frames_of(row)
+        except ImageError as error:
+            if row.stamp[0]:  # a disk that fails: this image is lost, and not the others
+                return unreadable(row, str(error)), None
+            raise InputError(f"{row.path} {error}: it could be read before") from error
     frames, sha256 = opened[row.path]
     row = replace(row, sha256=sha256)
     if not sha256:
@@ -327,30 +335,33 @@ def _decode(
     return found
 
 
-def _frames_of(row: ScannedImage) -> list[Frame]:
-    try:
-        source = open_source(row.path)
-        if not row.stamp[0] and source.sha256 != row.sha256:
-            raise InputError(f"{row.path} changed since it was ingested: restore it")
-        _check_unchanged(row)
-        return frames_of(source)
-    except ImageError as error:
-        raise InputError(f"{row.path} {error}: it could be read before; run it again") from error
+def _frames_of(row: ScannedImage) -> tuple[list[Frame], str]:
+    """The images of a row's file, and its SHA-256; "" where it cannot be read to its end."""
+    source = open_source(row.path, whole_bytes=WHOLE_BYTES)
+    if not row.stamp[0] and source.sha256 != row.sha256:
+        raise InputError(f"{row.path} changed since it was ingested: restore it")
+    return frames_of(source), row.sha256 or _sha256_of(source)
 
 
 def _check_unchanged(row: ScannedImage) -> None:
     """What was hashed, declared and decoded must be one file."""
-    if row.stamp[0] and row.stamp != stamp_of(row.path):
-        raise InputError(f"{row.path} changed while it was being ingested: run it again")
+    try:
+        if not row.stamp[0] or row.stamp == stamp_of(row.path):
+            return
+    except FileNotFoundError:
+        pass
+    raise InputError(f"{row.path} changed while it was being ingested: run it again")
 
 
 def _hashed(row: ScannedImage) -> ScannedImage:
     """The row with the SHA-256 of its file; without, where the file cannot be read."""
-    if row.sha256:
-        return row
+    return row if row.sha256 else replace(row, sha256=_sha256_of(Source(row.path)))
+
+
+def _sha256_of(source: Source) -> str:
     with contextlib.suppress(OSError):
-        return replace(row, sha256=Source(row.path).sha256)
-    return row
+        return source.sha256
+    return ""
 
 
 def progress_report(

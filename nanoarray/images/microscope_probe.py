@@ -14,7 +14,7 @@ from nanoarray.errors import ImageError
 __all__ = ["check_ends"]
 
 #: Time to start and look into the smallest file, and the rate at which a large one is read.
-_SECONDS, _BYTES_PER_SECOND = 15.0, 20e6
+_SECONDS, _BYTES_PER_SECOND = 60.0, 20e6
 
 
 def check_ends(path: str, *, size_bytes: int) -> None:

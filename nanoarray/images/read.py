@@ -127,8 +127,15 @@ def decode_micrograph(content: bytes, *, cut_data_bar: bool = True) -> Micrograp
     return _pick(Source("", content), "", cut_data_bar)
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
+def open_source(path: str | os.PathLike[str], *, whole_bytes: int = 0) -> Source:
     """The file at ``path`` as readers take it: with its content, unless its format reads by path.
+
+    Parameters
+    ----------
+    path
+        The file.
+    whole_bytes
+        Take the content in any case of a file up to this size: for whoever needs all of it.
 
     Raises
     ------
@@ -143,7 +150,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     start = first_bytes(name)
     if not start:
         raise ImageError("the file is empty (0 bytes)")
-    whole = not format_of(start, name).by_path
+    whole = not format_of(start, name).by_path or 0 < os.stat(name).st_size <= whole_bytes
     return Source(name, read_bytes(name) if whole else b"")
 
 
@@ -207,15 +214,16 @@ def _assemble(samples: Samples, header: Header, *, cut_data_bar: bool) -> Microg
     height, width = values.shape[:2]
     if values.ndim == 3 and values.shape[2] in (2, 4):
         values = values[..., :-1]  # alpha
+    first = values if values.ndim == 2 else np.ascontiguousarray(values[..., 0])
     bar = data_bar_rows(
-        values if values.ndim == 2 else values[..., 0],
+        first,
         image_height_px=header.image_height_px,
         image_width_px=header.image_width_px,
     )
     if cut_data_bar:
-        values = values[: height - bar]
-    pixels = to_supported_dtype(to_grey(values, warnings), warnings)
-    if pixels.min() == pixels.max():
+        values, first = values[: height - bar], first[: height - bar]
+    pixels = to_supported_dtype(to_grey(values, warnings, first=first), warnings)
+    if (pixels[0] == pixels.flat[0]).all() and pixels.min() == pixels.max():
         warnings.append(f"every pixel has the value {pixels.flat[0]}: the image shows nothing")
     scale, notes = scale_of(header, width_px=width)
     return Micrograph(
@@ -276,7 +284,7 @@ def one_line(error: BaseException) -> str:
 
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
-_level_before = logging.NOTSET
+_disabled_before = False
 
 
 @contextlib.contextmanager
@@ -284,14 +292,14 @@ def quiet_tifffile() -> Iterator[None]:
     """Keep tifffile from logging what it finds wrong; it is the reason that an image's row carries.
 
     Blocks in several threads may overlap: the first to enter silences the logger and the last to
-    leave restores the level it had.
+    leave lets it speak again. To change its level would empty the caches of all loggers each time.
     """
-    global _quiet_depth, _level_before
+    global _quiet_depth, _disabled_before
     logger = logging.getLogger("tifffile")
     with _quiet_lock:
         if _quiet_depth == 0:
-            _level_before = logger.level
-            logger.setLevel(logging.CRITICAL)
+            _disabled_before = logger.disabled
+            logger.disabled = True
         _quiet_depth += 1
     try:
         yield
@@ -299,4 +307,4 @@ def quiet_tifffile() -> Iterator[None]:
         with _quiet_lock:
             _quiet_depth -= 1
             if _quiet_depth == 0:
-                logger.setLevel(_level_before)
+                logger.disabled = _disabled_before

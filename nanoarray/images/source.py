@@ -18,8 +18,10 @@ MAX_FILE_BYTES = 2**31 + 2**28
 SIGNATURE_BYTES = 64
 #: A text file beside an image that says more than this says something else.
 MAX_SIDECAR_BYTES = 2**20
-#: Of each end, and of the middle, of a file for its fingerprint.
+#: Of the start and of the end of a file for its fingerprint.
 _FINGERPRINT_BYTES = 4096
+#: The tags of an image are near each other: one read serves for most of them.
+_BUFFER_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Source:
 
     def open(self) -> io.BufferedIOBase:
         """The file, to be read and closed by the caller."""
-        return io.BytesIO(self.content) if self._in_memory else open(self.path, "rb")
+        if self._in_memory:
+            return io.BytesIO(self.content)
+        return io.BufferedReader(io.FileIO(self.path), _BUFFER_BYTES)
 
     def read(self, offset: int, count: int) -> bytes:
         """The bytes from ``offset`` on, fewer than ``count`` where the file ends before."""
@@ -87,22 +91,32 @@ class Source:
         if self._in_memory or os.path.isdir(self.path):
             return self.sha256
         size = self.size_bytes
-        parts = hashlib.sha256(f"{size}\0".encode())
         with open(self.path, "rb", buffering=0) as file:
-            for at in (0, size // 2, max(0, size - _FINGERPRINT_BYTES)):
-                file.seek(at)
-                parts.update(file.read(_FINGERPRINT_BYTES))
-        return f"{size}-{parts.hexdigest()}"
+            start = file.read(_FINGERPRINT_BYTES)
+            file.seek(max(0, size - _FINGERPRINT_BYTES))
+            return f"{size}-{hashlib.sha256(start + file.read(_FINGERPRINT_BYTES)).hexdigest()}"
 
     def sidecar(self, *suffixes: str) -> bytes | None:
         """Content of the file beside this one with its stem and one of ``suffixes``, if any."""
-        stem, own = os.path.splitext(self.path)
         for suffix in suffixes:
-            for name in (stem + suffix, stem + suffix.upper(), self.path + suffix):
-                if suffix != own and os.path.isfile(name):
-                    # One that cannot be read is none: the image does not depend on it.
-                    with contextlib.suppress(OSError), open(name, "rb") as file:
-                        return file.read(MAX_SIDECAR_BYTES)
+            if suffix not in self._beside:
+                self._beside[suffix] = self._read_beside(suffix)
+        return next((found for s in suffixes if (found := self._beside[s]) is not None), None)
+
+    @cached_property
+    def _beside(self) -> dict[str, bytes | None]:
+        """The files beside this one that were asked for, by suffix: several readers ask."""
+        return {}
+
+    def _read_beside(self, suffix: str) -> bytes | None:
+        stem, own = os.path.splitext(self.path)
+        if not self.path or suffix == own:
+            return None
+        for name in (stem + suffix, stem + suffix.upper(), self.path + suffix):
+            if os.path.isfile(name):
+                # One that cannot be read is none: the image does not depend on it.
+                with contextlib.suppress(OSError), open(name, "rb") as file:
+                    return file.read(MAX_SIDECAR_BYTES)
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,10 +48,26 @@ def tiff_frames(source: Source) -> list[Frame]:
     """
     with source.open() as file:
         check_structure(file)
-    # tifffile opens what has a method for it anew for every use; the name says no other format.
-    tif = tifffile.TiffFile(cast(Any, source), name="image.tif")
-    with _opened(tif):
-        return _frames(source, tif)
+        # tifffile opens what has a method for it anew for every use; the name says no other format.
+        opener = _Opener(source, file)
+        tif = tifffile.TiffFile(
+            cast(Any, opener), name="image.tif", offset=0, size=source.size_bytes
+        )
+        with _opened(tif):
+            return _frames(source, tif)
+
+
+class _Opener:
+    """Gives tifffile a file that is open already, and later the same anew."""
+
+    def __init__(self, source: Source, file: io.BufferedIOBase) -> None:
+        self._source = source
+        self._file: io.BufferedIOBase | None = file
+
+    def open(self) -> io.BufferedIOBase:
+        """The file; the caller closes it."""
+        file, self._file = self._file, None
+        return file or self._source.open()
 
 
 @contextmanager

@@ -45,7 +45,8 @@ def read_fei(source: Source, tif: tifffile.TiffFile, page: tifffile.TiffPage) ->
             content = tag_bytes(tif, where, code)
             if content:
                 return parse_fei(content)
-    tail = source.read(max(0, source.size_bytes - END_OF_FILE_BYTES), END_OF_FILE_BYTES)
+    tif.filehandle.seek(max(0, source.size_bytes - END_OF_FILE_BYTES))
+    tail = tif.filehandle.read(END_OF_FILE_BYTES)
     start = max(tail.rfind(b"[User]"), tail.rfind(b"[Date]"))
     if start < 0 or (b"PixelWidth" not in tail[start:] and b"HFW" not in tail[start:]):
         return None
