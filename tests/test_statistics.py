@@ -466,6 +466,17 @@ def test_permutation_p_agrees_with_scipy():
     assert drawn.p_value == pytest.approx(expected.pvalue, abs=0.1)
 
 
+def test_thousands_of_units_have_more_arrangements_than_a_float_holds():
+    rng = np.random.default_rng(0)
+    level = np.repeat([0.0, 1.0], 700)
+    found = permutation_test(
+        rng.normal(size=level.size), level, permutations=50, rng=rng, alpha=0.05
+    )
+    assert 0 < found.p_value <= 1
+    assert np.isfinite(found.arrangements)
+    assert not found.exact
+
+
 def test_permutations_stay_within_strata():
     # The level differs between strata only: nothing can be exchanged.
     response, level = np.arange(6.0), np.repeat([0.0, 1.0], 3)

@@ -7,6 +7,7 @@ exchanges particles: the unit is an image or a sample with everything that was m
 from __future__ import annotations
 
 import math
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -237,7 +238,9 @@ def exchange_test(
     high = float(np.quantile(values, 1 - alpha))
     if not exact:
         p_value = (1 + int(at_least.sum())) / (permutations + 1)
-        return PermutationResult(p_value, 1 / (permutations + 1), float(arrangements), False, high)
+        # Of some thousand units there are more arrangements than a float can say.
+        many = float(min(arrangements, int(sys.float_info.max)))
+        return PermutationResult(p_value, 1 / (permutations + 1), many, False, high)
     smallest = float((values >= values.max() * (1 - 1e-9)).mean())
     p_value = float(at_least.mean()) if smallest <= alpha else math.nan
     return PermutationResult(p_value, smallest, float(arrangements), True, high)
