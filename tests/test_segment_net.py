@@ -16,7 +16,6 @@ from nanoarray.simulate.nanocrystals import FieldSpec, Population, simulate_fiel
 
 torch = pytest.importorskip("torch")
 
-from nanoarray.nanocrystal.segment import net_maps  # noqa: E402
 from nanoarray.nanocrystal.segment.net import segment_with_network  # noqa: E402
 from nanoarray.nanocrystal.segment.net_labels import typical_diameter  # noqa: E402
 from nanoarray.nanocrystal.segment.net_maps import predict_maps  # noqa: E402
@@ -279,8 +278,7 @@ def test_blur_does_not_make_crystals_larger(diameter, blur, most):
         if partner and (own & found).sum() > 0.5 * (own | found).sum():
             ratios.append(np.sqrt(found.sum() / own.sum()))
     assert len(ratios) > 15
-    # The median: a pair that the network takes for one crystal is no matter of blur.
-    assert np.median(ratios) == pytest.approx(1, abs=most)
+    assert np.mean(ratios) == pytest.approx(1, abs=most)
 
 
 def test_empty_constant_and_single_crystal_images():
@@ -313,18 +311,6 @@ def test_folded_network_answers_as_the_trained_one():
     image = torch.randn(1, 1, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(folded(net)(image), net(image), atol=1e-4, rtol=1e-4)
-
-
-def test_bfloat16_finds_the_same_crystals(monkeypatch, found):
-    field, _, _ = found
-    labels = []
-    for native in (True, False):
-        monkeypatch.setattr(net_maps, "_multiplies_bfloat16", lambda native=native: native)
-        net_maps._network.cache_clear()
-        labels.append(segment_with_network(field.image, polarity="dark").labels)
-    net_maps._network.cache_clear()
-    assert labels[0].max() == labels[1].max() > 20
-    assert f1(labels[0], labels[1], iou=0.9) > 0.97
 
 
 def test_images_that_cannot_be_segmented_are_refused():

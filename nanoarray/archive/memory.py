@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import lru_cache
 
 #: Bytes that a memory holds, and the largest object that it keeps.
@@ -34,6 +35,10 @@ class Memory:
         self._lock = threading.Lock()
         self._found: OrderedDict[str, bytes | None] = OrderedDict()
         self._size = 0
+
+    def __reduce__(self) -> tuple[Callable[[str, bool], Memory], tuple[str, bool]]:
+        """Another process gets a memory of its own, and empty."""
+        return _empty, (self._changing.removesuffix("/"), self._metadata_only)
 
     def keeps(self, key: str) -> bool:
         """Whether an object of this key may be kept."""
@@ -68,6 +73,10 @@ class Memory:
     def _drop(self, key: str) -> None:
         if key in self._found:
             self._size -= _size(self._found.pop(key))
+
+
+def _empty(changing: str, metadata_only: bool) -> Memory:
+    return Memory(changing, metadata_only=metadata_only)
 
 
 def _size(content: bytes | None) -> int:

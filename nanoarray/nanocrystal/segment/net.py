@@ -104,8 +104,7 @@ def segment_with_network(
     -----
     The same image gives the same labels on the same machine and number of threads. Sums of other
     lengths differ in the last bits between processors and thread numbers, which can move single
-    pixels of an outline; more of them, and now and then a crystal, between processors that multiply
-    bfloat16 and others.
+    pixels of an outline.
     """
     grey = normalized(_finite(np.asarray(pixels, np.float32)))
     use = settings or Decoding()

@@ -30,15 +30,7 @@ _TILE_PX, _MARGIN_PX = 1152, 96
 
 @lru_cache(maxsize=2)
 def _network(path: str | None) -> SegmentationNet:
-    net = folded(load_network(path))
-    return net.to(torch.bfloat16) if _multiplies_bfloat16() else net
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16, in half the time; others would imitate it."""
-    ask = getattr(torch.cpu, "get_capabilities", None)  # not in the first versions that are allowed
-    able = ask() if ask is not None else {}
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return folded(load_network(path))
 
 
 def predict_maps(
@@ -107,6 +99,5 @@ def _answer(net: SegmentationNet, image: torch.Tensor) -> torch.Tensor:
     # Reflection needs more image than it adds: tiny images are repeated at the edge instead.
     mode = "reflect" if below < height and right < width else "replicate"
     image = functional.pad(image, (0, right, 0, below), mode=mode)
-    kind = net.head.weight.dtype
-    answer: torch.Tensor = net(image.to(kind, memory_format=torch.channels_last))
-    return answer[0, :, :height, :width].float()
+    answer: torch.Tensor = net(image.to(memory_format=torch.channels_last))
+    return answer[0, :, :height, :width]
