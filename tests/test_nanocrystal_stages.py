@@ -13,7 +13,6 @@ import nanoarray as na
 from nanoarray.archive import store
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.measure.crops import place_crop
-from nanoarray.nanocrystal.stages import STAGES
 from nanoarray.simulate.nanocrystal_archive import simulate_nanocrystal_archive
 
 QUICK = {"classes": {"trials": 3, "folds": 3}}
@@ -205,19 +204,6 @@ def test_empty_fields_single_crystals_and_no_pixel_size(tmp_path):
     classes = na.open(url)["classes"]
     assert any("nothing to classify" in note for note in classes["note"].values)
     assert na.open(url)["crystal_maps"]["rejected_reasons"].values.tolist() == ["[]", "[]"]
-
-
-def test_rows_of_tables_are_known_without_measuring_them(small):
-    """As they have to be when an image crashes the process that measures it."""
-    _, _, url = small
-    stages = [stage for stage in STAGES if stage.identity]
-    assert [stage.name for stage in stages] == ["crystals", "shapes"]
-    for stage in stages:
-        found = store.open_group(url, stage.name).load()
-        inputs = {group: store.open_group(url, group) for group in stage.inputs}
-        rows = slice(1, found.sizes["crystal"] - 1)
-        for name, values in stage.identity(inputs, rows).items():
-            np.testing.assert_array_equal(values, found[name][rows])
 
 
 def test_an_image_without_labels_is_left_out(folder, tmp_path):
