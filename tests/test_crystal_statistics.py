@@ -428,6 +428,25 @@ def test_differences_are_found_where_they_are_and_not_where_they_are_not():
     assert (np.sum(other, axis=0) >= 5).all()
 
 
+def test_of_many_units_some_are_drawn():
+    crystals, images = population(images=(40, 7), crystals=12)
+    options = {"features": ("equivalent_diameter",), "permutations": 99}
+    whole = population_distances(crystals, images, **METHOD, **options, max_units=40)
+    drawn = population_distances(crystals, images, **METHOD, **options, max_units=10)
+    # Drawing stays out of the way where there are no more.
+    pd.testing.assert_frame_equal(
+        whole, population_distances(crystals, images, **METHOD, **options, max_units=500)
+    )
+    assert sorted({*drawn["unit_count_a"], *drawn["unit_count_b"]}) == [7, 10]
+    assert drawn["notes"].str.contains("10 of 40 images drawn").all()
+    assert not whole["notes"].str.contains("drawn").any()
+    far = {"size": 0.5, "features": 0.1, "composition": 0.1, "composition_js": 0.1}
+    change = (drawn.set_index("kind")["distance"] - whole.set_index("kind")["distance"]).abs()
+    assert (change < pd.Series(far)).all()
+    with pytest.raises(InputError, match="max_units"):
+        population_distances(crystals, images, **METHOD, **options, max_units=1)
+
+
 def test_distances_agree_with_scipy():
     crystals, images = population(images=4, shares=(SHARES, (0.3, 0.4, 0.3)), crystals=20)
     apart = population_distances(

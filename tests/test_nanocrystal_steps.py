@@ -104,6 +104,10 @@ def test_groups_and_classes_are_lazy_where_the_columns_are(grouped):
     lazy = na.group_shapes(grouped.chunk({"crystal": 11}), model=fitted)
     assert dask.is_dask_collection(lazy["shape_group"].data)
     xr.testing.assert_identical(lazy.compute(), fitted)
+    # As a table of a store has them: numbers lazy, texts in memory.
+    texts = [n for n in grouped if grouped[n].dtype.kind in "OUT"]
+    mixed = grouped.chunk({"crystal": 11}).assign({n: grouped[n] for n in texts})
+    xr.testing.assert_identical(na.group_shapes(mixed, model=fitted).compute(), fitted)
     classes = na.classify_crystals(grouped, **CLASSES)
     again = na.classify_crystals(grouped.chunk({"crystal": 11}), model=classes)
     assert dask.is_dask_collection(again["predicted_group"].data)

@@ -97,6 +97,10 @@ def row_by_row(
 ) -> xr.Dataset:
     """Apply a function of whole rows to the inputs, block by block where they are dask-backed."""
     entries = [schema.GROUPS[group][name] for name in names]
+    lazy = [data.chunksizes["crystal"] for data in inputs if data.chunks is not None]
+    if lazy:
+        # Dask cannot choose the blocks of texts, which a table may hold in memory.
+        inputs = [d if d.chunks is not None else d.chunk({"crystal": lazy[0]}) for d in inputs]
     found = xr.apply_ufunc(
         function,
         *inputs,

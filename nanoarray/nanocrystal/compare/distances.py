@@ -83,6 +83,7 @@ def population_distances(
     level: float = 0.05,
     permutations: int = 9999,
     max_crystals: int = 4000,
+    max_units: int = 500,
     seed: int = 0,
     edge: EdgeRule = "weight",
 ) -> pd.DataFrame:
@@ -104,6 +105,9 @@ def population_distances(
     max_crystals
         Of more crystals in a pair, so many are drawn for the energy distance, evenly from its
         units; `notes` says so.
+    max_units
+        Of more images or samples in a condition, so many are drawn, because time and memory of the
+        test grow with the square of their number; `notes` says so, and the counts are those drawn.
 
     Returns
     -------
@@ -126,6 +130,8 @@ def population_distances(
     check_resampling(interval=1 - level, resamples=100, permutations=permutations)
     if max_crystals < 10:
         raise InputError(f"max_crystals is {max_crystals}: expected at least 10")
+    if max_units < 2:
+        raise InputError(f"max_units is {max_units}: expected at least 2")
     tags = tag_names(by, reserved=())
     known = {str(name): crystals[name] for name in crystals}
     values = read_columns(known, list(features)) if features else None
@@ -148,10 +154,12 @@ def population_distances(
         head |= {f"{tag}_b": value for tag, value in tags_b.items()}
         pair, name = (part_a, part_b), " / ".join(names)
         rng = condition_rng(seed, f"{name} | drawn")
+        pair, drawn = _drawn_units(pair, resample_unit, max_units=max_units, rng=rng)
         found = _of_pair(
             pair, groups, resample_unit, features=bool(features), max_crystals=max_crystals, rng=rng
         )
-        for kind, (of, notes) in found.items():
+        for kind, (of, own_notes) in found.items():
+            notes = [*drawn, *own_notes]
             rng = condition_rng(seed, f"{name} | {kind}")
             row = {**head, "kind": kind, "units": DISTANCES[kind][0]}
             row |= _tested(of, notes, level=level, permutations=permutations, rng=rng)
@@ -163,6 +171,28 @@ def population_distances(
         family = frame["kind"] == kind
         frame.loc[family, "p_value_holm"] = holm(frame.loc[family, "p_value"])
     return frame
+
+
+def _drawn_units(
+    pair: tuple[Population, Population],
+    resample_unit: ResampleUnit,
+    *,
+    max_units: int,
+    rng: np.random.Generator,
+) -> tuple[tuple[Population, Population], list[str]]:
+    """At most `max_units` whole units of either condition, and what is to be said of it."""
+    units, _ = pair_units(pair, resample_unit, sizes=False)
+    kept, notes = [], []
+    for part, unit in zip(pair, units, strict=True):
+        count = len(unit.names)
+        if count <= max_units:
+            kept.append(part)
+            continue
+        images = np.zeros(len(part.images), bool)
+        images[part.used] = np.isin(unit.of_image, rng.permutation(count)[:max_units])
+        kept.append(part.take(images))
+        notes.append(f"{max_units} of {count} {unit.kind}s drawn")
+    return (kept[0], kept[1]), notes
 
 
 def _of_pair(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 from typing import Literal
 
 import numpy as np
@@ -206,10 +205,7 @@ def feature_distance(
             keep = max(2, round(len(cloud) * max_crystals / total))
             rows = np.sort(rng.permutation(len(cloud))[:keep])
             clouds[i], weights[i] = cloud[rows], weights[i][rows]
-    mean = np.zeros((len(clouds), len(clouds)))
-    for i, j in combinations_with_replacement(range(len(clouds)), 2):
-        product = weights[i] @ cdist(clouds[i], clouds[j]) @ weights[j]
-        mean[i, j] = mean[j, i] = product / (weights[i].sum() * weights[j].sum())
+    mean = _mean_distances(clouds, weights)
 
     def coefficient(labels: FloatArray) -> FloatArray:
         a, b = _shares(labels)
@@ -223,6 +219,24 @@ def feature_distance(
     own = np.diag(mean)
     squared = np.maximum(2 * mean - own[:, None] - own[None], 0.0)
     return UnitDistance(coefficient, squared, _labels(has), units, tuple(notes))
+
+
+def _mean_distances(clouds: list[FloatArray], weights: list[FloatArray]) -> FloatArray:
+    """(units, units) weighted mean distance between the crystals of every two units."""
+    count = len(clouds)
+    if count == 0:
+        return np.zeros((0, 0))
+    crystals, weight = np.concatenate(clouds), np.concatenate(weights)
+    starts = np.cumsum([0, *(len(cloud) for cloud in clouds[:-1])])
+    total = np.add.reduceat(weight, starts)
+    mean = np.empty((count, count))
+    # One unit against all at a time: pairs of units are too many for a loop in Python, and pairs
+    # of crystals for memory.
+    for i, cloud in enumerate(clouds):
+        to_crystals = weights[i] @ cdist(cloud, crystals)
+        mean[i] = np.add.reduceat(to_crystals * weight, starts) / (total[i] * total)
+    # The order of the sums differs between the halves.
+    return (mean + mean.T) / 2
 
 
 def _labels(has: list[npt.NDArray[np.bool_]]) -> FloatArray:
