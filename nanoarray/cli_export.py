@@ -133,4 +133,6 @@ def _list(what: str, rows: list[tuple[str, str]]) -> None:
 
 def _say(text: Any) -> None:
     """Print without what could steer a terminal: names come from strangers."""
-    typer.echo("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text)))
+    from nanoarray.terminal import printable
+
+    typer.echo(printable(str(text)))

@@ -71,8 +71,10 @@ def _print_json(found: Any) -> bool:
 
 def _print_table(images: list[Inspection]) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
+
+    from nanoarray.terminal import printable
 
     view = Table(box=None, pad_edge=False, header_style="bold")
     for title, justify in (
@@ -82,13 +84,14 @@ def _print_table(images: list[Inspection]) -> None:
     ):
         view.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for image in images:
-        view.add_row(*(escape(_printable(cell)) for cell in _cells(image)))
+        view.add_row(*(Text(printable(cell)) for cell in _cells(image)))
     console = Console(width=max(Console().width, 140), highlight=False)
     console.print(view)
     for image in images:
         for text in [*([image.problem] if image.problem else []), *image.warnings]:
             kind = "cannot be read" if text == image.problem else "warning"
-            console.print(escape(_printable(f"{_name(image)}: {kind}: {text}")), soft_wrap=True)
+            line = printable(f"{_name(image)}: {kind}: {text}")
+            console.print(Text(line), soft_wrap=True)
 
 
 def _cells(image: Inspection) -> list[str]:
@@ -115,8 +118,3 @@ def _text(value: Any, unit: str = "") -> str:
     if value is None or value == "":
         return ""
     return (f"{value:.6g}" if isinstance(value, float) else str(value)) + unit
-
-
-def _printable(text: str) -> str:
-    """Text without what could steer a terminal: file names come from strangers."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -334,7 +334,7 @@ def run(cases: int, *, seed: int = 0, first: int = 0) -> tuple[Counter[str], lis
     """Run cases; gives the counts of outcomes, the findings, and the longest time [s]."""
     counts: Counter[str] = Counter()
     findings: list[str] = []
-    longest = 0.0
+    longest, told = 0.0, 0
     context = multiprocessing.get_context("spawn")
     at, end = first, first + cases
     with tempfile.TemporaryDirectory() as folder:
@@ -369,7 +369,9 @@ def run(cases: int, *, seed: int = 0, first: int = 0) -> tuple[Counter[str], lis
             worker.join()
             mine.close()
             at = numbers.stop if last[0] == "done" else last[1] + 1
-            print(f"{at - first} of {cases}, {len(findings)} findings", file=sys.stderr, flush=True)
+            lines = [f"{at - first} of {cases}, {len(findings)} findings", *findings[told:]]
+            print("\n".join(lines), file=sys.stderr, flush=True)
+            told = len(findings)
     return counts, findings, longest
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -86,6 +87,50 @@ def test_names_that_steer_a_terminal_and_what_is_not_there(run, tmp_path):
     status, _, err = run(tmp_path, "--scale-bar", "long")
     assert status == 2
     assert "no length of a scale bar" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_what_is_named_and_is_no_file_is_a_row_with_the_reason(run, folder):
+    os.mkfifo(folder / "pipe")
+    (folder / "gone.tif").symlink_to(folder / "nothing.tif")
+    (folder / "self.tif").symlink_to(folder / "self.tif")
+    (folder / "empty.tif").touch()
+    reasons = {
+        "pipe": "is not a file",
+        "gone.tif": "does not exist",
+        "self.tif": "cannot be opened",
+        "empty.tif": "is empty",
+        "/dev/zero": "is not a file",
+        "/proc/kmsg": "is empty",  # reading it would wait for the kernel
+    }
+    names = [str(folder / name) for name in (*reasons, "S1_22degC.tif")]
+    names = [name for name in names if os.path.lexists(name)]
+    status, out, _ = run(*names, "--json")
+    assert status == 3
+    found = {entry["path"]: entry["problem"] for entry in json.loads(out)}
+    assert sorted(found) == sorted(names)
+    for name in names[:-1]:
+        assert reasons[name if name in reasons else os.path.basename(name)] in found[name]
+    assert found[names[-1]] == ""
+    status, out, _ = run(*names)
+    assert status == 3
+    assert "pipe: cannot be read: is not a file" in out
+
+
+def test_names_are_shown_as_they_are(run, folder):
+    """No markup, no emoji codes, no pattern; what is not to be printed is written out."""
+    names = ["[bold]x.tif", ":smile:.tif", "a\\[b.tif", "漢字 שם.tif", "two\nlines.tif"]
+    for name in [*names, os.fsdecode(b"\xff.tif")]:
+        try:
+            (folder / name).write_bytes(b"junk")
+        except OSError:
+            pytest.skip("not every name can be a file's here")
+    status, out, _ = run(*(folder / name for name in names), folder / os.fsdecode(b"\xff.tif"))
+    assert status == 3
+    shown = [*names[:-1], r"two\nlines.tif", r"\udcff.tif"]
+    assert all(f"{name}: cannot be read: of no known format" in out for name in shown)
+    status, out, _ = run(folder, "--json")
+    assert {*names, "\udcff.tif"} < {os.path.basename(entry["path"]) for entry in json.loads(out)}
 
 
 def test_metadata_of_a_file_whose_pixels_are_damaged(run, real_data):

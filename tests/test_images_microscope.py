@@ -107,7 +107,7 @@ def test_a_file_that_the_library_never_ends_with_has_a_reason(tmp_path, monkeypa
     monkeypatch.setattr("nanoarray.images.microscope_probe._SECONDS", 6.0)
     path = tmp_path / "a.emd"
     path.write_bytes(case(6598)[1])
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match="does not come to an end with it in 6 s"):
         read_micrograph(path)
 
 

@@ -25,7 +25,8 @@ def find_micrographs(
     """Micrograph files of folders (recursively), of glob patterns, and named one by one.
 
     Hidden files and folders are left out. Linked folders are followed, each once.
-    A file that is named itself is returned whatever its suffix.
+    What is named itself and is no folder is returned whatever its suffix, even a pipe or a link to
+    nothing: who reads it says why it is no image.
 
     Returns
     -------
@@ -57,7 +58,7 @@ def find_real(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
         As for `find_micrographs`.
     """
     place = os.fspath(source)
-    if os.path.isfile(place) or _is_folder_micrograph(place):
+    if _is_folder_micrograph(place) or (os.path.lexists(place) and not os.path.isdir(place)):
         return [(os.path.realpath(place), Path(place))]
     if os.path.isdir(place):
         files = sorted(_walk(place), key=lambda entry: entry[1])
@@ -71,8 +72,6 @@ def find_real(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
             files += [(os.path.realpath(match), Path(match))] if is_micrograph_path(match) else []
         else:
             files += _walk(match)
-    if not files and os.path.exists(place):
-        raise InputError(f"source '{place}' is neither a file nor a folder")
     if not files:
         what = (
             f"matches no micrograph ({_suffix_text()})"

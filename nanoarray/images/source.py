@@ -147,6 +147,8 @@ def _read(path: str | os.PathLike[str], count: int, *, most: float) -> bytes:
                 f"has {state.st_size / 2**30:.1f} GiB, more than the {most / 2**30:.2g} GiB that "
                 "one micrograph may have"
             )
+        if state.st_size == 0:  # as files of /proc say, which may have no end or wait for ever
+            return b""
         with open(path, "rb", buffering=0) as file:
             return file.read(count)
     except FileNotFoundError as error:

@@ -117,7 +117,17 @@ def plot_accuracies(
         ax = figure.subplots(gridspec_kw=margins(width, height, left=left, right=0.85))
         at = np.arange(len(labels))
         error = np.nan_to_num(spread)
-        ax.errorbar(values, at, xerr=error, fmt="o", color=CATEGORIES[0], ms=6, capsize=3, lw=1.4)
+        ax.errorbar(
+            values,
+            at,
+            xerr=error,
+            fmt="o",
+            color=CATEGORIES[0],
+            ms=6,
+            capsize=3,
+            lw=1.4,
+            clip_on=False,  # 100 % is common
+        )
         if math.isfinite(chance):
             ax.axvline(100 * chance, color=FAINT, lw=1, ls=(0, (4, 3)))
         for k, value in enumerate(values):
