@@ -6,16 +6,19 @@ Importable by worker processes. What it does to an image is in the parameters, n
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import time
 from pathlib import Path
 
 import numpy as np
 import tifffile
+from distributed import WorkerPlugin
 
 from nanoarray.archive.engine import Stage
+from nanoarray.archive.rows import row_identity
 from nanoarray.archive.stage_parameters import StageParameters
-from nanoarray.archive.store import ArrayPlan, GroupPlan
+from nanoarray.archive.store import ArrayPlan, GroupPlan, array_plan
 
 BLOCK = 2
 
@@ -64,6 +67,58 @@ def compute(inputs, parameters, own, i):
 
 
 FAULTY = Stage("mean", ("images",), Trouble, 1, "image", plan, compute)
+
+
+#: Rows of the table per image: images do not end with blocks of BLOCK rows.
+ROWS = 3
+
+
+def plan_table(inputs, parameters):
+    count = ROWS * inputs["images"].sizes["image"]
+    arrays = tuple(
+        array_plan("grains", name, {"grain": count}, block=BLOCK)
+        for name in ("image_index", "label", "area", "problem")
+    )
+    return GroupPlan(arrays, "grain", count, BLOCK)
+
+
+def identity(inputs, rows):
+    return row_identity(np.full(inputs["images"].sizes["image"], ROWS), rows)
+
+
+def compute_table(inputs, parameters, own, rows):
+    found = identity(inputs, rows)
+    names = inputs["images"]["image"].values[found["image_index"]]
+    if parameters.crash_on and any(parameters.crash_on in str(name) for name in names):
+        ctypes.string_at(0)
+    area = parameters.factor * (10.0 * found["image_index"] + found["label"])
+    return {**found, "area": area, "problem": np.full(len(area), "", dtype=object)}
+
+
+TABLE = Stage("grains", ("images",), Trouble, 1, "row", plan_table, compute_table, "", identity)
+
+
+class CrashingReader(WorkerPlugin):
+    """Has the workers crash on a file, as a broken library makes them, where a module reads it."""
+
+    name = "crashing reader"
+
+    def __init__(self, module, file):
+        self.module, self.file = module, file
+
+    def setup(self, worker):
+        module = importlib.import_module(self.module)
+        self.read = module.frames_of
+
+        def frames_of(source):
+            if source.path.endswith(self.file):
+                ctypes.string_at(0)
+            return self.read(source)
+
+        module.frames_of = frames_of
+
+    def teardown(self, worker):
+        importlib.import_module(self.module).frames_of = self.read
 
 
 def write_images(folder: Path, count: int, size_px: int = 40) -> Path:

@@ -348,3 +348,9 @@ def test_the_same_classifier_has_the_same_bytes():
         )
         made.append(dump_model(found.classifier))
     assert made[0] == made[1]
+
+
+def test_a_class_that_is_not_a_number_is_none(tmp_path):
+    path = tmp_path / "classes.csv"
+    path.write_text("image,label,class\na,1,cube\na,2,NaN\na,3,\n", encoding="utf-8")
+    assert read_human_classes(path).name == ("cube",)

@@ -14,8 +14,9 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
+import tifffile
 import zarr
-from fault_stage import FAULTY, Trouble, write_images
+from fault_stage import FAULTY, TABLE, CrashingReader, Trouble, write_images
 from typer.testing import CliRunner
 
 import nanoarray as na
@@ -27,7 +28,7 @@ from nanoarray.archive.lease import runs_on, working_on
 from nanoarray.archive.progress import progress_bars
 from nanoarray.archive.verify import forget, verify
 from nanoarray.cli import app
-from nanoarray.errors import BusyError, DamagedError, InputError
+from nanoarray.errors import BusyError, DamagedError, InputError, NanoarrayError
 
 HERE = Path(__file__).parent
 THREADS = Executor(threads=2)
@@ -128,6 +129,49 @@ def test_an_image_that_crashes_its_worker_is_set_apart(archive, clean, client):
     assert_equal_but(url, clean, ["im03"])
     again = run(url, Executor(client=client), crash_on="im03")
     assert again.status == "unchanged"
+
+
+@pytest.mark.slow
+def test_an_image_that_crashes_a_table_is_set_apart(archive, client):
+    _, url = archive
+    report = run_stage(url, TABLE, Trouble(crash_on="im03"), executor=Executor(client=client))
+    assert [name for name, _ in report.failed] == ["im03"]
+    assert "its process died" in report.failed[0][1]
+    found = store.open_group(url, "grains").load()
+    index, label = np.repeat(np.arange(7), 3), np.tile([1, 2, 3], 7)
+    np.testing.assert_array_equal(found["image_index"], index)
+    np.testing.assert_array_equal(found["label"], label)
+    np.testing.assert_array_equal(found["area"], np.where(index == 3, np.nan, 10.0 * index + label))
+    np.testing.assert_array_equal(found["problem"].values != "", index == 3)
+
+
+@pytest.mark.slow
+def test_a_table_that_cannot_leave_images_out_names_the_crash(archive, client):
+    _, url = archive
+    stage = dataclasses.replace(TABLE, identity=None)
+    with pytest.raises(NanoarrayError, match=r"grain \d+ to \d+.*its process died"):
+        run_stage(url, stage, Trouble(crash_on="im03"), executor=Executor(client=client))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["scan", "ingest_write"])
+def test_a_file_that_crashes_its_reader_is_set_apart(tmp_path, client, module):
+    """While its header is looked at, or while its pixels are read."""
+    folder, url = write_images(tmp_path / "in", 5), str(tmp_path / "s.zarr")
+    client.register_plugin(CrashingReader(f"nanoarray.images.{module}", "im03.tif"))
+    try:
+        with client.as_current():
+            report = na.ingest(folder, url)
+    finally:
+        client.unregister_worker_plugin("crashing reader")
+    assert [name for name, _ in report.failed] == ["im03"]
+    images = store.open_group(url, "images").load()
+    assert "its process died" in str(images["problem"].values[3])
+    for i, name in enumerate(images["image"].values):
+        pixels = tifffile.imread(folder / f"{name}.tif")
+        stored = images["intensity"][i, : pixels.shape[0], : pixels.shape[1]]
+        np.testing.assert_array_equal(stored, 0 if name == "im03" else pixels)
+    assert verify(url).damage == ()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from nanoarray.archive.image_writer import ImageWriter, parts_of
 from nanoarray.archive.layout import GroupPlan, with_block
 from nanoarray.archive.marks import chunks_checksum
 from nanoarray.archive.memory import Memory, memory_of_run
-from nanoarray.archive.rows import FAILED, failure
+from nanoarray.archive.rows import FAILED, failure, unknown_rows
 from nanoarray.archive.stage import Inputs, LeftOut, Stage, inputs_of
 from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.errors import BusyError, DamagedError, NanoarrayError
@@ -41,7 +42,7 @@ class BlockTask:
     time_limit_s
         Longest time for one image (or for one block of a table); None for any.
     skip
-        Position -> reason of images that must not be tried.
+        Position -> reason of images, or rows of a table, that must not be tried.
     """
 
     url: str
@@ -102,9 +103,7 @@ def do_block(task: BlockTask) -> BlockResult:
         values, stuck = _compute_images(task, inputs, own, writer)
         written = writer.written
     else:
-        values = dict(
-            within(task.time_limit_s, stage.compute, inputs, task.parameters, own, task.rows)
-        )
+        values = within(task.time_limit_s, _compute_rows, task, inputs, own)
     _check_record(task)
     written |= store.write_rows(url, stage.name, task.rows, values, memory=_memory(task))
     worker = _worker_address() if stuck else ""
@@ -119,10 +118,23 @@ def _check_record(task: BlockTask) -> None:
         )
 
 
-def try_image(task: BlockTask, i: int) -> None:
-    """Compute image ``i`` and forget it: to see whether the process outlives it."""
+def images_of(task: BlockTask) -> list[slice]:
+    """The images of a block, each by its rows; none of a table that cannot leave images out."""
+    rows, identity = task.rows, task.stage.identity
+    if task.stage.axis == "image":
+        return [slice(i, i + 1) for i in range(rows.start, rows.stop)]
+    if identity is None:
+        return []
+    index = np.asarray(identity(_groups(task)[0], rows)["image_index"])
+    cuts = (np.flatnonzero(np.diff(index)) + 1 + rows.start).tolist()
+    return [slice(*ends) for ends in itertools.pairwise([rows.start, *cuts, rows.stop])]
+
+
+def try_image(task: BlockTask, rows: slice) -> None:
+    """Compute the rows of one image and forget them: to see whether the process outlives it."""
     inputs, own = _groups(task)
-    within(task.time_limit_s, _compute_and_forget, task, inputs, own, i)
+    at = rows.start if task.stage.axis == "image" else rows
+    within(task.time_limit_s, _compute_and_forget, task, inputs, own, at)
 
 
 def within(limit_s: float | None, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -208,9 +220,31 @@ def _compute_image(
     writer.put(i, task.stage.compute(inputs, task.parameters, own, i))
 
 
-def _compute_and_forget(task: BlockTask, inputs: Inputs, own: xr.Dataset, i: int) -> None:
-    for _ in parts_of(task.stage.compute(inputs, task.parameters, own, i)):
+def _compute_and_forget(task: BlockTask, inputs: Inputs, own: xr.Dataset, at: int | slice) -> None:
+    for _ in parts_of(task.stage.compute(inputs, task.parameters, own, at)):
         pass
+
+
+def _compute_rows(task: BlockTask, inputs: Inputs, own: xr.Dataset) -> dict[str, Any]:
+    """Compute the rows of a block of a table; those not to be tried keep a reason, not a result."""
+    stage = task.stage
+    compute: Callable[..., Any] = stage.compute  # a table's gives columns, and no parts of images
+    if not task.skip or stage.identity is None:
+        return dict(compute(inputs, task.parameters, own, task.rows))
+    runs: list[dict[str, np.ndarray]] = []
+    places = range(task.rows.start, task.rows.stop)
+    for reason, run in itertools.groupby(places, lambda i: task.skip.get(i, "")):
+        count = len(list(run))
+        start = task.rows.start + sum(len(r["problem"]) for r in runs)
+        rows = slice(start, start + count)
+        columns = unknown_rows(own, stage.name, count)
+        if reason:
+            columns |= stage.identity(inputs, rows)
+            columns["problem"][:] = reason
+        else:
+            columns |= compute(inputs, task.parameters, own, rows)
+        runs.append(columns)
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
 
 def _left_out_before(inputs: Inputs, i: int) -> str:

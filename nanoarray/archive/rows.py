@@ -61,7 +61,7 @@ def measure_rows(
     parts = []
     for i in np.flatnonzero((ends > rows.start) & (starts < rows.stop) & (counts > 0)).tolist():
         kept = slice(max(rows.start - starts[i], 0), min(rows.stop, ends[i]) - starts[i])
-        columns = _unknown(own, group, kept.stop - kept.start)
+        columns = unknown_rows(own, group, kept.stop - kept.start)
         try:
             some = measure_part(i, kept) if measure_part is not None else None
             columns |= some or {name: values[kept] for name, values in measure(i).items()}
@@ -75,7 +75,15 @@ def measure_rows(
     return {n: np.concatenate([part[n] for part in parts]) for n in parts[0]} if parts else {}
 
 
-def _unknown(own: xr.Dataset, group: str, count: int) -> dict[str, np.ndarray]:
+def row_identity(counts: np.ndarray, rows: slice) -> dict[str, np.ndarray]:
+    """Image and label of rows of a table of regions, of which each image has so many."""
+    ends = np.cumsum(counts)
+    places = np.arange(rows.start, rows.stop)
+    image = np.searchsorted(ends, places, side="right")
+    return {"image_index": image, "label": places - (ends - counts)[image] + 1}
+
+
+def unknown_rows(own: xr.Dataset, group: str, count: int) -> dict[str, np.ndarray]:
     """Columns of `count` rows of which nothing is known."""
     columns = {}
     for name, variable in own.data_vars.items():

@@ -10,7 +10,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nanoarray.archive.blocks import BlockResult, BlockTask, do_block, try_image
+from nanoarray.archive.blocks import (
+    BlockResult,
+    BlockTask,
+    do_block,
+    images_of,
+    try_image,
+)
 from nanoarray.archive.careful import run_careful
 from nanoarray.archive.executor import Executor
 from nanoarray.archive.marks import BlockMarks
@@ -127,18 +133,19 @@ class BlockRun:
         ) from error
 
 
-def _images_of(item: tuple[BlockTask]) -> list[tuple[BlockTask, int]]:
-    """The images of a block, to be tried one by one; a table has none."""
-    task = item[0]
-    if task.stage.axis != "image":
-        return []
-    return [(task, i) for i in range(task.rows.start, task.rows.stop)]
+def _images_of(item: tuple[BlockTask]) -> list[tuple[BlockTask, slice]]:
+    """The images of a block, to be tried one by one."""
+    return [(item[0], rows) for rows in images_of(item[0])]
 
 
 def _without(item: tuple[BlockTask], reasons: Mapping[int, str]) -> tuple[BlockTask]:
     """The block without some of its images, which fail."""
-    task = item[0]
-    skip = {task.rows.start + k: f"{FAILED}{reason}" for k, reason in reasons.items()}
+    task, images = item[0], images_of(item[0])
+    skip = {
+        i: f"{FAILED}{reason}"
+        for k, reason in reasons.items()
+        for i in range(images[k].start, images[k].stop)
+    }
     return (dataclasses.replace(task, skip=skip),)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import xarray as xr
 
 from nanoarray.archive.image_writer import Result
@@ -38,6 +39,9 @@ class Stage:
         ``own`` is the stage's own group: coordinates, resolved parameters, fitted model.
     plan
         ``plan(inputs, parameters)`` gives shapes and whatever has to be known, or fitted, before.
+    identity
+        Of a table with a column `problem`: ``identity(inputs, rows)`` gives `image_index` and
+        `label` of rows, by which those of an image that no process outlives are set apart.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Stage:
     plan: Callable[[Inputs, Any], GroupPlan]
     compute: Callable[..., Result]
     description: str = ""
+    identity: Callable[[Inputs, slice], Mapping[str, np.ndarray]] | None = None
 
 
 def inputs_of(stage: Stage, parameters: StageParameters) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import xarray as xr
 from nanoarray import schema
 from nanoarray.archive.engine import Inputs, Stage
 from nanoarray.archive.image_writer import Result
-from nanoarray.archive.rows import measure_rows
+from nanoarray.archive.rows import measure_rows, row_identity
 from nanoarray.archive.store import ArrayPlan, GroupPlan, array_plan
 from nanoarray.archive.tables import tag_attrs
 from nanoarray.nanocrystal import large_stages
@@ -119,6 +119,11 @@ def _measure_image(inputs: Inputs, parameters: CrystalsParameters, i: int) -> di
     )
 
 
+def _measured_identity(inputs: Inputs, rows: slice) -> dict[str, np.ndarray]:
+    """Image and label of rows of the table of crystals."""
+    return row_identity(_counts(inputs["crystal_maps"]), rows)
+
+
 def _counts(maps: xr.Dataset) -> np.ndarray:
     """Rows of the table of crystals that each image has."""
     names = ("crystal_count", "rejected_count")
@@ -151,6 +156,11 @@ def _place(
         parameters,
     )
     return {**_identity(crystals), **found}
+
+
+def _placed_identity(inputs: Inputs, rows: slice) -> dict[str, np.ndarray]:
+    """Image and label of rows of the table of shapes."""
+    return _identity(inputs["crystals"].isel(crystal=rows))
 
 
 # --- shape_groups -----------------------------------------------------------------------------
@@ -289,6 +299,7 @@ STAGES: tuple[Stage, ...] = (
         _plan_crystals,
         _measure,
         "the table of crystals: features and crops",
+        _measured_identity,
     ),
     Stage(
         "shapes",
@@ -299,6 +310,7 @@ STAGES: tuple[Stage, ...] = (
         _plan_shapes,
         _place,
         "parameters of the shape of each crystal",
+        _placed_identity,
     ),
     Stage(
         "shape_groups",

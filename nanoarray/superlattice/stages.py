@@ -11,7 +11,7 @@ import xarray as xr
 from nanoarray import schema
 from nanoarray.archive.engine import Inputs, LeftOut, Stage
 from nanoarray.archive.image_writer import Result
-from nanoarray.archive.rows import measure_rows
+from nanoarray.archive.rows import measure_rows, row_identity
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.archive.tables import tag_attrs
 from nanoarray.superlattice import large_stages, one_image, one_map, stage_labels
@@ -230,10 +230,21 @@ def _measure(
 ) -> dict[str, Any]:
     """Rows ``rows`` of the table: the grains of the images that these rows belong to."""
     del parameters
-    counts = inputs["grain_maps"]["grain_count"].values.astype(np.int64)
+    counts = _grain_counts(inputs)
     return measure_rows(
         lambda i: _measure_image(inputs, i), counts, own=own, group="grains", rows=rows
     )
+
+
+def _grain_identity(inputs: Inputs, rows: slice) -> dict[str, Any]:
+    """Image and label of rows of the table of grains."""
+    return row_identity(_grain_counts(inputs), rows)
+
+
+def _grain_counts(inputs: Inputs) -> np.ndarray:
+    """Grains of each image."""
+    counts: np.ndarray = inputs["grain_maps"]["grain_count"].values.astype(np.int64)
+    return counts
 
 
 def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
@@ -391,6 +402,7 @@ STAGES: tuple[Stage, ...] = (
         _plan_grains,
         _measure,
         "the table of grains",
+        _grain_identity,
     ),
     Stage(
         "grain_statistics",

@@ -65,7 +65,8 @@ def read_human_classes(path: str | Path) -> HumanClasses:
     Returns
     -------
     classes
-        One row per crystal; a row given twice alike counts once, one without class not at all.
+        One row per crystal; a row given twice alike counts once, one without class (empty, or the
+        ``nan`` that programs write for it) not at all.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def read_human_classes(path: str | Path) -> HumanClasses:
     given: dict[tuple[str, int], str] = {}
     for line, values in rows:
         image, text, name = ((value or "").strip() for value in values)
-        if not name:
+        if not name or name.lower() == "nan":
             continue
         try:
             crystal = image, int(text)
