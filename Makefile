@@ -43,7 +43,7 @@ layers: $(STAMP)
 
 unit: $(VENV)/.extras
 	$(BIN)/python -m compileall -q nanoarray
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 wheel: $(STAMP)
 	rm -rf dist && $(BIN)/python -m build --outdir dist .

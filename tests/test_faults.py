@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from fault_stage import FAULTY, TABLE, CrashingReader, Trouble, write_images
+from fault_stage import FAULTY, CrashingReader, Trouble, write_images
 from typer.testing import CliRunner
 
 import nanoarray as na
@@ -28,7 +28,7 @@ from nanoarray.archive.lease import runs_on, working_on
 from nanoarray.archive.progress import progress_bars
 from nanoarray.archive.verify import forget, verify
 from nanoarray.cli import app
-from nanoarray.errors import BusyError, DamagedError, InputError, NanoarrayError
+from nanoarray.errors import BusyError, DamagedError, InputError
 
 HERE = Path(__file__).parent
 THREADS = Executor(threads=2)
@@ -129,28 +129,6 @@ def test_an_image_that_crashes_its_worker_is_set_apart(archive, clean, client):
     assert_equal_but(url, clean, ["im03"])
     again = run(url, Executor(client=client), crash_on="im03")
     assert again.status == "unchanged"
-
-
-@pytest.mark.slow
-def test_an_image_that_crashes_a_table_is_set_apart(archive, client):
-    _, url = archive
-    report = run_stage(url, TABLE, Trouble(crash_on="im03"), executor=Executor(client=client))
-    assert [name for name, _ in report.failed] == ["im03"]
-    assert "its process died" in report.failed[0][1]
-    found = store.open_group(url, "grains").load()
-    index, label = np.repeat(np.arange(7), 3), np.tile([1, 2, 3], 7)
-    np.testing.assert_array_equal(found["image_index"], index)
-    np.testing.assert_array_equal(found["label"], label)
-    np.testing.assert_array_equal(found["area"], np.where(index == 3, np.nan, 10.0 * index + label))
-    np.testing.assert_array_equal(found["problem"].values != "", index == 3)
-
-
-@pytest.mark.slow
-def test_a_table_that_cannot_leave_images_out_names_the_crash(archive, client):
-    _, url = archive
-    stage = dataclasses.replace(TABLE, identity=None)
-    with pytest.raises(NanoarrayError, match=r"grain \d+ to \d+.*its process died"):
-        run_stage(url, stage, Trouble(crash_on="im03"), executor=Executor(client=client))
 
 
 @pytest.mark.slow

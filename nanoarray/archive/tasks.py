@@ -114,6 +114,10 @@ def _in_turn(
             continue
         future = place.waiting.pop(position)
         place.look()
+        if place.computes_again(future):
+            place.waiting[position] = future
+            future.add_done_callback(partial(_put, done, position))
+            continue
         error = place.error_of(future)
         yield position, None if error else future.result(), error
 
@@ -140,6 +144,11 @@ class _Threads:
             raise StoppedError("stopped: finished blocks are kept; run the same command again")
         if self.executor.lease is not None:
             self.executor.lease.check()
+
+    def computes_again(self, future: Any) -> bool:
+        """Whether the result of a task that ended is gone, and the task does it again."""
+        del future
+        return False
 
     def error_of(self, future: Any) -> BaseException | None:
         """What a task ended with, if not with a result."""
@@ -178,11 +187,15 @@ class _Cluster(_Threads):
         elif self._client.status == "closed":
             raise self._lost()
 
+    def computes_again(self, future: Any) -> bool:
+        """Whether the worker with the result died before it was fetched: another does the task."""
+        return bool(future.status == "lost")
+
     def error_of(self, future: Any) -> BaseException | None:
         """What a task ended with, if not with a result."""
         from distributed import KilledWorker
 
-        if future.status in ("cancelled", "lost"):
+        if future.status == "cancelled":
             raise self._lost()
         try:
             error = future.exception()
