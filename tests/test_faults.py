@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from fault_stage import FAULTY, CrashingReader, Trouble, write_images
+from fault_stage import FAULTY, STAGES, TABLE, CrashingReader, Trouble, write_images
 from typer.testing import CliRunner
 
 import nanoarray as na
@@ -26,9 +26,11 @@ from nanoarray.archive.engine import run_stage
 from nanoarray.archive.executor import Executor, local_client
 from nanoarray.archive.lease import runs_on, working_on
 from nanoarray.archive.progress import progress_bars
+from nanoarray.archive.schedule import run_stages
+from nanoarray.archive.tasks import WorkerDiedError
 from nanoarray.archive.verify import forget, verify
 from nanoarray.cli import app
-from nanoarray.errors import BusyError, DamagedError, InputError
+from nanoarray.errors import BusyError, DamagedError, InputError, NanoarrayError
 
 HERE = Path(__file__).parent
 THREADS = Executor(threads=2)
@@ -120,6 +122,26 @@ def test_an_image_that_hangs_is_given_up_and_reported(archive, clean):
     assert_equal_but(url, clean, ["im03"])
 
 
+def test_an_image_that_failed_and_is_tried_again_is_made_good_in_what_reads_it(
+    archive, monkeypatch
+):
+    """`overwrite` tries it again: what had left it out, or was computed without it, follows."""
+    _, url = archive
+    stages = [(stage, Trouble()) for stage in STAGES.values()]
+    monkeypatch.setenv("FAULT_TROUBLE", json.dumps({"fail_on": "im03"}))
+    run_stages(url, stages, executor=THREADS)
+    before = store.open_group(url, "twice").load()
+    assert str(before["problem"][3].values).startswith("left out: failed: ")
+    monkeypatch.delenv("FAULT_TROUBLE")
+    reports = run_stages(url, stages, executor=THREADS, overwrite=True)
+    assert [report.blocks_computed for report in reports] == [1, 0, 1, 4]
+    mean, area = values(url)["mean"], 30.0 * np.arange(7) + 6
+    assert not np.isnan(mean).any()
+    np.testing.assert_array_equal(store.open_group(url, "twice")["value"], 2 * mean)
+    np.testing.assert_array_equal(store.open_group(url, "sums")["value"], mean + area)
+    assert [r.status for r in run_stages(url, stages, executor=THREADS)] == ["unchanged"] * 4
+
+
 @pytest.mark.slow
 def test_an_image_that_crashes_its_worker_is_set_apart(archive, clean, client):
     _, url = archive
@@ -129,6 +151,36 @@ def test_an_image_that_crashes_its_worker_is_set_apart(archive, clean, client):
     assert_equal_but(url, clean, ["im03"])
     again = run(url, Executor(client=client), crash_on="im03")
     assert again.status == "unchanged"
+
+
+@pytest.mark.slow
+def test_an_image_that_crashes_a_table_is_set_apart(archive, client):
+    _, url = archive
+    report = run_stage(url, TABLE, Trouble(crash_on="im03"), executor=Executor(client=client))
+    assert [name for name, _ in report.failed] == ["im03"]
+    assert "its process died" in report.failed[0][1]
+    found = store.open_group(url, "grains").load()
+    index, label = np.repeat(np.arange(7), 3), np.tile([1, 2, 3], 7)
+    np.testing.assert_array_equal(found["image_index"], index)
+    np.testing.assert_array_equal(found["label"], label)
+    np.testing.assert_array_equal(found["area"], np.where(index == 3, np.nan, 10.0 * index + label))
+    np.testing.assert_array_equal(found["problem"].values != "", index == 3)
+
+
+def test_a_table_that_cannot_leave_images_out_names_the_crash(archive, monkeypatch):
+    _, url = archive
+    stage = dataclasses.replace(TABLE, identity=None)
+
+    def do_block(task):
+        if task.block == 2:
+            raise WorkerDiedError("its process died 4 times")
+        return block_done(task)
+
+    block_done = running.do_block
+    monkeypatch.setattr(running, "do_block", do_block)
+    with pytest.raises(NanoarrayError, match=r"grain 8 to 11.*its process died"):
+        run_stage(url, stage, Trouble(), executor=THREADS)
+    assert np.flatnonzero(store.block_keys(url, "grains") == 0).tolist() == [2]
 
 
 @pytest.mark.slow

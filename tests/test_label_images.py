@@ -277,7 +277,7 @@ def test_the_steps_give_the_same(given_store):
 
 
 def test_a_label_image_of_the_whole_file_loses_its_data_bar():
-    from nanoarray.superlattice.label_maps import given_labels
+    from nanoarray.images.label_images import given_labels
 
     whole = np.vstack([LABELS, np.full((9, 50), 1)])
     np.testing.assert_array_equal(given_labels(whole, shape=(40, 50), data_bar_px=9), LABELS)

@@ -11,6 +11,7 @@ from nanoarray.errors import ImageError, InputError
 from nanoarray.nanocrystal.segment.background import flatten_background
 from nanoarray.nanocrystal.segment.flood import basins
 from nanoarray.nanocrystal.segment.foreign import labels_from_foreign
+from nanoarray.nanocrystal.segment.reject import DOUBTFUL
 from nanoarray.nanocrystal.segment.segment import segment_image
 
 #: What every method has to find.
@@ -114,6 +115,19 @@ def test_separate_crystals_are_found_with_their_size(method):
     assert min(overlap(m, result.crystal) for m in masks) > 0.85
     area = np.bincount(result.crystal.ravel())[1:].sum()
     assert np.sqrt(area / sum(m.sum() for m in masks)) == pytest.approx(1, abs=0.05)
+
+
+def test_a_crystal_that_is_hardly_seen_is_rejected_with_a_reason():
+    cover, masks = scattered([9, 12, 10, 14, 11, 13, 9, 15, 12, 10, 11, 14])
+    faint = [masks[3], masks[6], masks[8]]
+    cover[np.any(faint, axis=0)] *= 0.06
+    result = segment_image(micrograph(cover), method="network")
+    assert 9 <= result.crystal.max() < 12
+    assert DOUBTFUL in result.reasons
+    for number, reason in enumerate(result.reasons, start=result.crystal.max() + 1):
+        assert reason == DOUBTFUL
+        piece = result.rejected == number
+        assert max((piece & mask).sum() / piece.sum() for mask in faint) > 0.7
 
 
 @pytest.mark.parametrize("change", ["offset", "gain", "uint16", "float64", "mirror", "turn"])

@@ -62,7 +62,7 @@ def test_a_depth_that_is_shallow_in_the_middle_makes_one_crystal():
     column = np.arange(labels.shape[1])
     depth = np.where(labels > 0, 0.2 + 0.6 * np.abs(column - 60) / 50, 0).astype(np.float32)
     sure = (labels > 0).astype(np.float32)
-    assert decode(sure, depth, nowhere(labels)).max() == 1
+    assert decode(sure, depth, nowhere(labels)).labels.max() == 1
     line = nowhere(labels)
     line[:, 59:62] = 0.9
-    assert decode(sure, depth, line).max() == 2
+    assert decode(sure, depth, line).labels.max() == 2

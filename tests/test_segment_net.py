@@ -103,17 +103,30 @@ def test_decoding_ideal_maps_gives_the_crystals_back():
     soft = [
         ndimage.gaussian_filter(m.astype(np.float32), 0.7) for m in (labels > 0, depth, contact)
     ]
-    found = decode(*soft)
+    found = decode(*soft).labels
     assert f1(labels, found, iou=0.7) > 0.95
     assert found.dtype == np.int32
     assert np.array_equal(np.unique(found), np.arange(found.max() + 1))
 
 
+def test_decoding_tells_doubtful_pieces_from_crystals_and_ground():
+    labels = np.zeros((40, 120), np.int32)
+    for number, x in enumerate((20, 60, 100), start=1):
+        labels[np.hypot(*(np.indices(labels.shape) - np.array([20, x])[:, None, None])) < 12] = (
+            number
+        )
+    depth, contact, _ = targets(labels)
+    sure = np.array([0, 0.95, 0.7, 0.5], np.float32)[labels]
+    found = decode(sure, depth.astype(np.float32), contact.astype(np.float32))
+    np.testing.assert_array_equal(found.labels, labels == 1)
+    np.testing.assert_array_equal(found.doubtful, labels == 2)
+
+
 def test_decoding_nothing_gives_nothing():
     empty = np.zeros((32, 32), np.float32)
-    assert not decode(empty, empty, empty).any()
+    assert not np.any(decode(empty, empty, empty))
     # Foreground without depth has no seed.
-    assert not decode(empty + 1, empty, empty).any()
+    assert not np.any(decode(empty + 1, empty, empty))
 
 
 def test_normalizing_takes_scale_and_offset_out():
@@ -237,7 +250,7 @@ def test_touching_crystals_are_found_and_separated(found):
 
 def test_bright_crystals_16_bit_and_floats_are_the_same(found):
     field, labels, _ = found
-    bright, _, sign = segment_with_network(255 - field.image)
+    bright, _, sign, _ = segment_with_network(255 - field.image)
     deep, *_ = segment_with_network(field.image.astype(np.uint16) * 200 + 50)
     assert sign == "bright"
     assert f1(labels, bright, iou=0.8) > 0.97
@@ -282,7 +295,7 @@ def test_blur_does_not_make_crystals_larger(diameter, blur, most):
 
 
 def test_empty_constant_and_single_crystal_images():
-    flat, probability, _ = segment_with_network(np.full((90, 70), 128, np.uint8))
+    flat, probability, *_ = segment_with_network(np.full((90, 70), 128, np.uint8))
     assert not flat.any()
     assert probability.shape == (90, 70)
     film = simulate_field(replace(SPEC, populations=()), seed=0).image
@@ -299,11 +312,11 @@ def test_empty_constant_and_single_crystal_images():
 def test_tiles_see_what_the_whole_shows(monkeypatch):
     field = simulate_field(replace(SPEC, height_px=400, width_px=700), seed=4)
     grey = normalized(field.image)
-    whole = decode(*predict_maps(grey))
+    whole = decode(*predict_maps(grey)).labels
     monkeypatch.setattr("nanoarray.nanocrystal.segment.net_maps._TILE_PX", 192)
     foreground, depth, contact = predict_maps(grey)
     assert foreground.shape == depth.shape == contact.shape == grey.shape
-    assert f1(whole, decode(foreground, depth, contact), iou=0.9) > 0.97
+    assert f1(whole, decode(foreground, depth, contact).labels, iou=0.9) > 0.97
 
 
 def test_folded_network_answers_as_the_trained_one():

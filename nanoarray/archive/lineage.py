@@ -11,6 +11,7 @@ from typing import Any
 
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
+from nanoarray.archive.rows import FAILED
 
 
 class Lineage:
@@ -74,9 +75,22 @@ class Lineage:
         record = self.record(group)
         above = self.input_keys(record["input_groups"], record["axis"])
         head = (record["digest"], record["plan_digest"])
+        failed = self._failures(group)
         if record["axis"] == "image":
-            return [prov.digest(head, row) for row in zip(*above.values(), strict=True)]
-        return [prov.digest(head, above)]
+            rows = zip(*above.values(), strict=True)
+            return [
+                prov.digest(head, row, *([failed[i]] if i in failed else []))
+                for i, row in enumerate(rows)
+            ]
+        return [prov.digest(head, above, *([failed] if failed else []))]
+
+    def _failures(self, group: str) -> dict[int, str]:
+        """Rows that failed, with the reason: what read them is out of date once they do not."""
+        record = self.record(group)
+        if not record.get("failed"):
+            return {}
+        reasons = store.read_columns(self.url, group, str(record["dim"]), ("problem",))["problem"]
+        return {i: str(reason) for i, reason in enumerate(reasons) if reason.startswith(FAILED)}
 
 
 def is_current(url: str, group: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -22,6 +23,8 @@ _AHEAD = 4
 _LEAST_AHEAD = 64
 #: How often the cluster is looked at while nothing ends [s].
 _LOOK_S = 10.0
+#: How often a result that is to come again is looked for [s].
+_AGAIN_S = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -112,14 +115,15 @@ def _in_turn(
         except queue.Empty:
             place.look()
             continue
-        future = place.waiting.pop(position)
         place.look()
-        if place.computes_again(future):
-            place.waiting[position] = future
-            future.add_done_callback(partial(_put, done, position))
+        outcome = place.outcome(place.waiting[position])
+        if outcome is None:
+            later = threading.Timer(_AGAIN_S, done.put, (position,))
+            later.daemon = True
+            later.start()
             continue
-        error = place.error_of(future)
-        yield position, None if error else future.result(), error
+        del place.waiting[position]
+        yield position, *outcome
 
 
 def _put(done: queue.SimpleQueue[int], position: int, future: Any) -> None:
@@ -145,14 +149,10 @@ class _Threads:
         if self.executor.lease is not None:
             self.executor.lease.check()
 
-    def computes_again(self, future: Any) -> bool:
-        """Whether the result of a task that ended is gone, and the task does it again."""
-        del future
-        return False
-
-    def error_of(self, future: Any) -> BaseException | None:
-        """What a task ended with, if not with a result."""
-        return future.exception()
+    def outcome(self, future: Any) -> tuple[Any, BaseException | None] | None:
+        """Result and error of a task that ended; None where it is being done again."""
+        error = future.exception()
+        return None if error else future.result(), error
 
 
 class _Cluster(_Threads):
@@ -187,26 +187,29 @@ class _Cluster(_Threads):
         elif self._client.status == "closed":
             raise self._lost()
 
-    def computes_again(self, future: Any) -> bool:
-        """Whether the worker with the result died before it was fetched: another does the task."""
-        return bool(future.status == "lost")
+    def outcome(self, future: Any) -> tuple[Any, BaseException | None] | None:
+        """Result and error of a task that ended; None where it is being done again.
 
-    def error_of(self, future: Any) -> BaseException | None:
-        """What a task ended with, if not with a result."""
+        A result stays on the worker that made it, and is gone when that dies before the result was
+        fetched. Dask then has another worker do the task, which may die of it, or of its neighbour.
+        """
         from distributed import KilledWorker
 
-        if future.status == "cancelled":
-            raise self._lost()
+        if future.status == "lost":
+            return None
         try:
-            error = future.exception()
+            return future.result(timeout=_LOOK_S), None
         except CancelledError:
             raise self._lost() from None
-        if isinstance(error, KilledWorker):
-            return WorkerDiedError(
+        except KilledWorker as error:
+            return None, WorkerDiedError(
                 f"its process died {error.allowed_failures + 1} times: it crashes, or needs more "
                 "memory than a worker has"
             )
-        return error
+        except Exception as error:  # noqa: BLE001 -- handed over to the caller
+            # The network's, not the task's: it may be there again, or the scheduler is gone.
+            fetching = isinstance(error, OSError) and future.status != "error"
+            return None if fetching else (None, error)
 
     def cancel_rest(self) -> None:
         """Have the cluster forget what is still to do."""

@@ -7,7 +7,8 @@ nothing that a file holds is run.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from nanoarray.images.source import Source, read_bytes
 from nanoarray.images.tiff import check_declared_size
 from nanoarray.images.tiff_structure import check_structure
 
-__all__ = ["LABEL_SUFFIXES", "check_labels", "read_labels", "sort_labels"]
+__all__ = [
+    "LABEL_SUFFIXES",
+    "check_label_folder",
+    "check_labels",
+    "given_labels",
+    "read_labels",
+    "sort_labels",
+]
 
 
 def read_labels(
@@ -114,6 +122,58 @@ def check_labels(
     if array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise InputError(f"the label image has the id {array.max()}, beyond 64 bits with a sign")
     return array
+
+
+def given_labels(
+    labels: npt.ArrayLike, *, shape: tuple[int, int], data_bar_px: int = 0, what: str = "objects"
+) -> npt.NDArray[np.integer[Any]]:
+    """A label image for an image of this shape; one of the whole file loses its data bar.
+
+    Raises
+    ------
+    InputError
+        It is no label image, or of another shape; see `check_labels`.
+    """
+    array = np.asarray(labels)
+    if data_bar_px > 0 and array.shape == (shape[0] + data_bar_px, shape[1]):
+        array = array[: shape[0]]
+    return check_labels(array, shape=shape, what=what)
+
+
+def check_label_folder(folder: str | os.PathLike[str], images: Sequence[str]) -> dict[str, Any]:
+    """Look whose the label images of a folder are, before any result is replaced.
+
+    Parameters
+    ----------
+    folder
+        See `read_labels`.
+    images
+        Ids of the images of a store.
+
+    Returns
+    -------
+    dict
+        ``unused_labels``: label images of no image of the store, which are also warned about.
+
+    Raises
+    ------
+    InputError
+        None of them is of an image of the store.
+    """
+    used, unused = sort_labels(folder, images)
+    named = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
+    if not used:
+        found = f"it holds {named}" if unused else "it holds none"
+        raise InputError(
+            f"{folder} has a label image for none of the {len(images)} images: {found}; name each "
+            f"by the id of its image, such as {images[0] if images else 'image'}.tif"
+        )
+    if unused:
+        warnings.warn(
+            f"{len(unused)} label images in {folder} are of no image of the store: {named}",
+            stacklevel=2,
+        )
+    return {"unused_labels": unused}
 
 
 def sort_labels(

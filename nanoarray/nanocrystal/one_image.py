@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nanoarray.errors import ImageError, InputError
+from nanoarray.errors import InputError
+from nanoarray.images.label_images import given_labels, read_labels
 from nanoarray.nanocrystal.measure.crops import cut_crops
 from nanoarray.nanocrystal.measure.features import measure_crystals
 from nanoarray.nanocrystal.parameters import CrystalMapsParameters
 from nanoarray.nanocrystal.segment.foreign import labels_from_foreign
 from nanoarray.nanocrystal.segment.segment import segment_image
 
-#: Endings of label images, in the order they are looked for.
-LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".npy")
-
 
 def segment_one(
-    pixels: npt.NDArray[Any], parameters: CrystalMapsParameters, *, image: str
+    pixels: npt.NDArray[Any],
+    parameters: CrystalMapsParameters,
+    *,
+    image: str,
+    data_bar_px: int = 0,
 ) -> dict[str, Any]:
     """Crystals and rejected objects of one image (height, width), as `crystal_maps` holds them."""
     if parameters.labels is None:
         found = segment_image(pixels, method=parameters.method, polarity=parameters.polarity)
         source: list[int] = []
     else:
-        foreign = read_labels(Path(parameters.labels), image)
+        foreign = given_labels(
+            read_labels(parameters.labels, image, prefer="crystal"),
+            shape=(pixels.shape[0], pixels.shape[1]),
+            data_bar_px=data_bar_px,
+            what="crystals",
+        )
         found = labels_from_foreign(foreign, shape=pixels.shape)
         source = _ids_in(foreign, np.where(found.rejected > 0, found.rejected, found.crystal))
     return {
@@ -47,34 +53,6 @@ def _ids_in(foreign: npt.NDArray[Any], objects: npt.NDArray[np.integer]) -> list
     """The id that each object 1..n has in the label image it comes from."""
     numbers, first = np.unique(objects, return_index=True)
     return [int(i) for i in foreign.ravel()[first[numbers > 0]]]
-
-
-def read_labels(folder: Path, image: str) -> npt.NDArray[Any]:
-    """The label image of an image, from a folder of another program's.
-
-    Raises
-    ------
-    ImageError
-        When the folder has none for this image, or it cannot be read.
-    """
-    import tifffile
-    from imagecodecs import png_decode
-
-    for suffix in LABEL_SUFFIXES:
-        path = folder / f"{image}{suffix}"
-        if not path.is_file() or folder.resolve() not in path.resolve().parents:
-            continue
-        try:
-            if suffix == ".npy":
-                return np.asarray(np.load(path, allow_pickle=False))
-            if suffix == ".png":
-                return np.asarray(png_decode(path.read_bytes()))
-            return np.asarray(tifffile.imread(path))
-        except (ValueError, RuntimeError, tifffile.TiffFileError) as error:
-            raise ImageError(f"the label image {path.name} cannot be read: {error}") from error
-    raise ImageError(
-        f"no label image for {image!r} in {folder}: expected {image}.tif, .png or .npy"
-    )
 
 
 def measure_one(

@@ -21,8 +21,8 @@ class CrystalMapsParameters(StageParameters):
     """Whether crystals are dark or bright on their background; "auto": found in each image."""
     labels: Existing | None = None
     """Folder of label images of another program or by hand, used in place of segmentation: one
-    ``<image id>.tif``, ``.png`` or ``.npy`` per image, 0 for background. An image without one is
-    left out.
+    ``<image id>.tif``, ``.png``, ``.npy`` or ``.ome.zarr`` per image, 0 for background. An image
+    without one is left out.
     """
 
     @computed_field

@@ -16,6 +16,7 @@ from nanoarray.archive.image_writer import Result
 from nanoarray.archive.rows import measure_rows, row_identity
 from nanoarray.archive.store import ArrayPlan, GroupPlan, array_plan
 from nanoarray.archive.tables import tag_attrs
+from nanoarray.images.label_images import check_label_folder
 from nanoarray.nanocrystal import large_stages
 from nanoarray.nanocrystal.measure.features import OUTLINE_POINTS
 from nanoarray.nanocrystal.one_image import measure_one, segment_one
@@ -41,14 +42,16 @@ _IDENTITY = ("image_index", "label")
 
 
 def _plan_maps(inputs: Inputs, parameters: CrystalMapsParameters) -> GroupPlan:
-    del parameters
     images = inputs["images"]
     sizes = {name: images.sizes[name] for name in ("image", "y", "x")}
+    resolved = {}
+    if parameters.labels is not None:
+        resolved = check_label_folder(parameters.labels, images["image"].values.tolist())
     arrays = tuple(
         array_plan("crystal_maps", name, sizes, block=BLOCK)
         for name in schema.GROUPS["crystal_maps"]
     )
-    return GroupPlan(arrays, "image", sizes["image"], BLOCK)
+    return GroupPlan(arrays, "image", sizes["image"], BLOCK, resolved=resolved)
 
 
 def _segment(inputs: Inputs, parameters: CrystalMapsParameters, own: xr.Dataset, i: int) -> Result:
@@ -56,7 +59,12 @@ def _segment(inputs: Inputs, parameters: CrystalMapsParameters, own: xr.Dataset,
     images = inputs["images"]
     if large_stages.is_large(images, i):
         return large_stages.segment(images, i, parameters)
-    return segment_one(_pixels(images, i), parameters, image=str(images["image"][i].values))
+    return segment_one(
+        _pixels(images, i),
+        parameters,
+        image=str(images["image"][i].values),
+        data_bar_px=int(images["data_bar"][i]),
+    )
 
 
 # --- crystals ---------------------------------------------------------------------------------
@@ -284,7 +292,7 @@ STAGES: tuple[Stage, ...] = (
         "crystal_maps",
         ("images",),
         CrystalMapsParameters,
-        3,
+        4,
         "image",
         _plan_maps,
         _segment,

@@ -82,14 +82,19 @@ def segment_crystals(ds: xr.Dataset, **parameters: Any) -> xr.Dataset:
     """
     chosen = checked(CrystalMapsParameters, parameters, name="parameters")
     ds = with_shapes(ds)
-    scalars = ["height", "width", *(n for n in ("ok", "image") if n in ds)]
+    scalars = ["height", "width", *(n for n in ("ok", "image", "data_bar") if n in ds)]
     entries = {n: schema.GROUPS["crystal_maps"][n] for n in CRYSTAL_MAP_NAMES}
 
     def one(**values: Any) -> Mapping[str, Any]:
         if not values.get("ok", True):
             return {n: np.full((0,) * (len(e.dims) - 1), e.fill_value) for n, e in entries.items()}
         pixels = values["intensity"][: int(values["height"]), : int(values["width"])]
-        return segment_one(pixels, chosen, image=str(values.get("image", "")))
+        return segment_one(
+            pixels,
+            chosen,
+            image=str(values.get("image", "")),
+            data_bar_px=int(values.get("data_bar", 0)),
+        )
 
     return map_images(
         one,

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nanoarray.errors import InputError
-from nanoarray.images.label_images import check_labels
 from nanoarray.superlattice.grains.cells import cell_edges
 from nanoarray.superlattice.grains.foreign import cell_owners, foreign_grains, majority_of_cells
 from nanoarray.superlattice.grains.labels import orient_grains
@@ -27,22 +26,6 @@ from nanoarray.superlattice.parameters import GrainMapsParameters
 LABEL_MAP_NAMES = ("grain_pixels", "source_labels", "rejected_labels")
 #: Columns of the table of grains that tiles know, not pixels.
 _OF_TILES = ("orientation", "orientation_spread", "orientation_confidence", "tile_count")
-
-
-def given_labels(
-    labels: npt.ArrayLike, *, shape: tuple[int, int], data_bar_px: int = 0
-) -> npt.NDArray[np.integer[Any]]:
-    """A label image for an image of this shape; one of the whole file loses its data bar.
-
-    Raises
-    ------
-    InputError
-        It is no label image, or of another shape; see `check_labels`.
-    """
-    array = np.asarray(labels)
-    if data_bar_px > 0 and array.shape == (shape[0] + data_bar_px, shape[1]):
-        array = array[: shape[0]]
-    return check_labels(array, shape=shape, what="grains")
 
 
 def map_from_labels(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,49 +10,17 @@ import numpy as np
 import xarray as xr
 
 from nanoarray.archive.stage import Inputs
-from nanoarray.errors import InputError
-from nanoarray.images.label_images import read_labels, sort_labels
+from nanoarray.images.label_images import given_labels, read_labels
 from nanoarray.superlattice.grids import grid_of
 from nanoarray.superlattice.label_maps import (
     LABEL_MAP_NAMES,
-    given_labels,
     map_from_labels,
     measure_labels,
 )
 from nanoarray.superlattice.one_image import Field, Grid, own_tiles
 from nanoarray.superlattice.parameters import GrainMapsParameters
 
-__all__ = ["LABEL_MAP_NAMES", "checked_folder", "dataset_map", "map_given", "measure_given"]
-
-
-def checked_folder(inputs: Inputs, parameters: GrainMapsParameters) -> dict[str, Any]:
-    """Look whose the label images are, before any result is replaced.
-
-    Returns
-    -------
-    dict
-        ``unused_labels``: label images of no image of the store, which are also warned about.
-
-    Raises
-    ------
-    InputError
-        None of them is of an image of the store.
-    """
-    folder, images = str(parameters.labels), inputs["images"]["image"].values.tolist()
-    used, unused = sort_labels(folder, images)
-    named = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
-    if not used:
-        found = f"it holds {named}" if unused else "it holds none"
-        raise InputError(
-            f"{folder} has a label image for none of the {len(images)} images: {found}; name each "
-            f"by the id of its image, such as {images[0] if images else 'image'}.tif"
-        )
-    if unused:
-        warnings.warn(
-            f"{len(unused)} label images in {folder} are of no image of the store: {named}",
-            stacklevel=2,
-        )
-    return {"unused_labels": unused}
+__all__ = ["LABEL_MAP_NAMES", "dataset_map", "map_given", "measure_given"]
 
 
 def map_given(
@@ -88,7 +55,7 @@ def dataset_map(
         values["projection_variance"],
         values["valid"],
         parameters,
-        given_labels(found, shape=(height, width), data_bar_px=bar),
+        given_labels(found, shape=(height, width), data_bar_px=bar, what="grains"),
         values["defect"][:height, :width],
     )
 

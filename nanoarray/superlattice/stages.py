@@ -14,6 +14,7 @@ from nanoarray.archive.image_writer import Result
 from nanoarray.archive.rows import measure_rows, row_identity
 from nanoarray.archive.store import GroupPlan, array_plan
 from nanoarray.archive.tables import tag_attrs
+from nanoarray.images.label_images import check_label_folder
 from nanoarray.superlattice import large_stages, one_image, one_map, stage_labels
 from nanoarray.superlattice.grids import GRID_NAMES, grid_constants, grid_of, scaled_grid
 from nanoarray.superlattice.large_image import CleanedPixels
@@ -183,7 +184,8 @@ def _plan_grain_maps(inputs: Inputs, parameters: GrainMapsParameters) -> GroupPl
     if parameters.labels is not None:
         sizes |= {name: inputs["images"].sizes[name] for name in ("y", "x")}
         names += stage_labels.LABEL_MAP_NAMES
-        resolved = stage_labels.checked_folder(inputs, parameters)
+        ids = inputs["images"]["image"].values.tolist()
+        resolved = check_label_folder(parameters.labels, ids)
     return _plan("grain_maps", names, sizes, constants=constants, resolved=resolved)
 
 

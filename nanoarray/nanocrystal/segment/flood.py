@@ -10,6 +10,8 @@ __all__ = ["basins"]
 
 #: Steps in which the flood falls.
 _STEPS = 60_000
+#: A basin that has no number yet.
+_UNKNOWN = np.iinfo(np.int32).min
 
 
 def basins(
@@ -21,6 +23,7 @@ def basins(
     least_area_px: int = 1,
     weight: NDArray[np.float32] | None = None,
     least_weight: float = 0.0,
+    doubtful_weight: float | None = None,
     highest: float | None = None,
 ) -> NDArray[np.int32]:
     """Label the basins of a depth map: a watershed whose shallow divides are removed.
@@ -42,13 +45,16 @@ def basins(
         Smaller ones are dropped.
     weight, least_weight
         Basins with a lower mean of `weight` are dropped.
+    doubtful_weight
+        From this mean on they are not dropped but have negative numbers.
     highest
         Top of the range of depths; by default the largest one there is.
 
     Returns
     -------
     ndarray
-        ``(height, width)`` int32: 1..n in order of their first pixel, 0 elsewhere.
+        ``(height, width)`` int32: 1..n in order of their first pixel, 0 elsewhere; doubtful basins
+        -1..-m, in the same order.
     """
     labels = np.zeros(depth.shape, np.int32)
     pixels = np.flatnonzero(inside)
@@ -59,10 +65,11 @@ def basins(
     falling = pixels[np.argsort(level.ravel()[pixels], kind="stable")[::-1]]
     deepest, parent = _flood(falling, level, labels, share)
     if weight is None:
-        weight, least_weight = np.zeros((1, 1), np.float32), 0.0
+        weight, least_weight, doubtful_weight = np.zeros((1, 1), np.float32), 0.0, None
     else:
         weight = np.ascontiguousarray(weight)
-    _number(labels, parent, deepest >= least_depth * steps, weight, least_area_px, least_weight)
+    weights = (least_weight, least_weight if doubtful_weight is None else doubtful_weight)
+    _number(labels, parent, deepest >= least_depth * steps, weight, least_area_px, weights)
     return labels
 
 
@@ -115,8 +122,9 @@ def _flood(falling, level, labels, share):
 
 
 @njit(cache=True, nogil=True)
-def _number(labels, parent, found, weight, least_area_px, least_weight):
+def _number(labels, parent, found, weight, least_area_px, least_weights):
     """Number joined basins, without those to be dropped, in order of their first pixel."""
+    least_weight, doubtful_weight = least_weights
     area = np.zeros(parent.size, np.int64)
     total = np.zeros(parent.size, np.float64)
     for y in range(labels.shape[0]):
@@ -127,17 +135,20 @@ def _number(labels, parent, found, weight, least_area_px, least_weight):
                 area[a] += 1
                 if least_weight > 0:
                     total[a] += weight[y, x]
-    number = np.full(parent.size, -1, np.int32)
-    count = 0
+    number = np.full(parent.size, _UNKNOWN, np.int32)
+    count = doubtful = 0
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             a = labels[y, x]
             if a == 0:
                 continue
-            if number[a] < 0:
+            if number[a] == _UNKNOWN:
                 number[a] = 0
-                sure = total[a] >= least_weight * area[a]
-                if found[a] and sure and area[a] >= least_area_px:
-                    count += 1
-                    number[a] = count
+                if found[a] and area[a] >= least_area_px:
+                    if total[a] >= least_weight * area[a]:
+                        count += 1
+                        number[a] = count
+                    elif total[a] >= doubtful_weight * area[a]:
+                        doubtful += 1
+                        number[a] = -doubtful
             labels[y, x] = number[a]

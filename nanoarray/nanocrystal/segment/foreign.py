@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from skimage.measure import label as connected
 
-from nanoarray.errors import InputError
+from nanoarray.images.label_images import check_labels
 from nanoarray.nanocrystal.segment.result import Segmentation, assemble
 
 __all__ = ["labels_from_foreign"]
@@ -36,27 +36,7 @@ def labels_from_foreign(labels: ArrayLike, *, shape: tuple[int, int]) -> Segment
     InputError
         If the array is not a label image, has another shape, or negative or fractional ids.
     """
-    array = np.asarray(labels)
-    if array.shape != tuple(shape):
-        raise InputError(
-            f"the label image has shape {array.shape}, the micrograph {tuple(shape)} "
-            "(height, width): give one integer per pixel, without colour channels or borders"
-        )
-    if array.dtype == bool:
-        raise InputError(
-            "the label image is a mask of true and false: number the crystals 1..n "
-            "(for example with skimage.measure.label)"
-        )
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or (array != np.round(array)).any():
-            raise InputError("the label image has fractional or missing ids: use whole numbers")
-    elif array.dtype.kind not in "iu":
-        raise InputError(f"the label image has type {array.dtype}: use whole numbers")
-    if array.size and array.min() < 0:
-        raise InputError(
-            f"the label image has the negative id {array.min():g}: 0 is background, crystals are "
-            "positive"
-        )
+    array = check_labels(labels, shape=shape, what="crystals")
     ids, dense = np.unique(array, return_inverse=True)
     dense = dense.reshape(array.shape)
     if ids.size and ids[0] != 0:

@@ -23,7 +23,7 @@ from nanoarray.nanocrystal.segment.net import Look, Polarity, look_at
 from nanoarray.nanocrystal.segment.net_decode import Decoding, decode
 from nanoarray.nanocrystal.segment.net_labels import draw_window
 from nanoarray.nanocrystal.segment.net_maps import predict_maps
-from nanoarray.nanocrystal.segment.reject import size_outliers
+from nanoarray.nanocrystal.segment.reject import DOUBTFUL, size_outliers
 from nanoarray.nanocrystal.segment.resized import resized_window
 
 #: Side of the tiles that the network sees, and how far it looks beyond them; multiples of its
@@ -201,6 +201,7 @@ class _Found:
     count: int = 0
     pairs: list[NDArray[np.int64]] = field(default_factory=list)
     first: list[NDArray[np.int64]] = field(default_factory=list)
+    doubtful: list[NDArray[np.bool_]] = field(default_factory=list)
     done: list[Window] = field(default_factory=list)
     labels: PackedArray = field(init=False)
     drawn: PackedArray = field(init=False)
@@ -216,10 +217,13 @@ def _flood(maps: _Maps, core: Window, look: Look, found: _Found) -> None:
     """Label a field, join its objects with those of its neighbours, and draw them."""
     window = widened(core, MARGIN_PX, maps.shape)
     foreground, depth, contact = maps[window]
-    labels = decode(foreground, depth, contact, whole_range=True)
+    sure, doubtful = decode(foreground, depth, contact, whole_range=True)
+    first_doubtful = int(sure.max(initial=0)) + 1
+    labels = np.where(doubtful > 0, doubtful + np.int32(first_doubtful - 1), sure)
     here = inner(core, window)
     own = np.unique(labels[here])
     number = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    found.doubtful.append(own[own > 0] >= first_doubtful)
     number[own[own > 0]] = found.count + 1 + np.arange(np.count_nonzero(own))
     numbered = number[labels]
     found.pairs.append(_overlaps(numbered, found, window))
@@ -230,17 +234,25 @@ def _flood(maps: _Maps, core: Window, look: Look, found: _Found) -> None:
     found.first.append((core[0].start + y).astype(np.int64) * maps.shape[1] + core[1].start + x)
     found.count += int(np.count_nonzero(own))
     full = _full_window(core, maps.shape, found.full)
-    drawn, probability = draw_window(
-        numbered,
-        foreground,
-        origin=(window[0].start, window[1].start),
-        before=maps.shape,
-        window=full,
-        after=found.full,
-        threshold=Decoding().foreground,
-    )
+
+    def draw(objects: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        return draw_window(
+            objects,
+            foreground,
+            origin=(window[0].start, window[1].start),
+            before=maps.shape,
+            window=full,
+            after=found.full,
+            threshold=Decoding().foreground,
+        )
+
+    drawn, probability = draw(np.where(doubtful > 0, np.int32(0), numbered))
+    kept = (probability >= look.outline) & (drawn > 0)
+    if doubtful.any():  # crystals first: what is doubtful takes no pixel of theirs
+        unsure = np.where(drawn > 0, np.int32(0), draw(np.where(doubtful > 0, numbered, 0))[0])
+        drawn, kept = drawn + unsure, kept | (unsure > 0)
     found.drawn[full] = drawn
-    found.kept[full] = (probability >= look.outline) & (drawn > 0)
+    found.kept[full] = kept
 
 
 def _overlaps(numbered: NDArray[np.int32], found: _Found, window: Window) -> NDArray[np.int64]:
@@ -300,7 +312,13 @@ def _assembled(found: _Found, look: Look) -> LargeSegmentation:
     area = np.where(gone, total, kept)
     area[0] = 0
     present = np.flatnonzero(area)
-    reasons = size_outliers(present, 2 * np.sqrt(area[present] / np.pi))
+    # An object is doubtful where no field is sure of it.
+    unsure = np.ones(count + 1, bool)
+    if found.count:
+        np.logical_and.at(unsure, number[1:], np.concatenate(found.doubtful))
+    sure = present[~unsure[present]]
+    reasons = {int(i): DOUBTFUL for i in present[unsure[present]]}
+    reasons |= size_outliers(sure, 2 * np.sqrt(area[sure] / np.pi))
     rejected = np.isin(present, list(reasons))
     accepted, refused = (np.zeros(count + 1, np.int32) for _ in range(2))
     accepted[present[~rejected]] = np.arange(1, np.count_nonzero(~rejected) + 1)

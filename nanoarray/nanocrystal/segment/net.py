@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nanoarray.errors import InputError
-from nanoarray.nanocrystal.segment.net_decode import Decoding, decode
+from nanoarray.nanocrystal.segment.net_decode import Decoded, Decoding, decode
 from nanoarray.nanocrystal.segment.net_labels import (
     at_full_size,
     evidence,
@@ -49,20 +49,25 @@ _MOST_PIXELS = 1.6e6
 
 
 class NetworkResult(NamedTuple):
-    """What the network found: crystals, probability of crystal, and their polarity."""
+    """What the network found.
+
+    ``labels``: crystals; ``probability`` of crystal; their ``polarity``; ``doubtful``: pieces that
+    the network is not sure of, on other pixels than the crystals.
+    """
 
     labels: NDArray[np.int32]
     probability: NDArray[np.float32]
     polarity: Literal["dark", "bright"]
+    doubtful: NDArray[np.int32]
 
 
 class _Look(NamedTuple):
-    """Scale, sign of the grey levels, maps of the network, crystals, what speaks for them."""
+    """Scale, sign of the grey levels, maps of the network, what is in them, what speaks for it."""
 
     scale: float
     sign: int
     maps: Maps
-    labels: NDArray[np.int32]
+    found: Decoded
     evidence_px: float
 
 
@@ -93,7 +98,8 @@ def segment_with_network(
     Returns
     -------
     NetworkResult
-        Labels 1..n, 0 background, int32; probability of crystal, float32; polarity.
+        Labels 1..n, 0 background, int32; probability of crystal, float32; polarity; doubtful
+        pieces 1..m, int32.
 
     Raises
     ------
@@ -111,10 +117,16 @@ def segment_with_network(
     best = _best_look(grey, polarity, use, weights)
     shape = (grey.shape[0], grey.shape[1])
     labels, probability = at_full_size(
-        best.labels, best.maps[0], shape=shape, threshold=use.foreground
+        best.found.labels, best.maps[0], shape=shape, threshold=use.foreground
     )
+    doubtful = best.found.doubtful
+    if doubtful.any():
+        doubtful, _ = at_full_size(doubtful, best.maps[0], shape=shape, threshold=use.foreground)
+        doubtful = np.where(labels > 0, np.int32(0), doubtful)
+    elif doubtful.shape != shape:
+        doubtful = np.zeros(shape, np.int32)
     labels = sharpened(labels, probability, grey, threshold=use.foreground)
-    return NetworkResult(labels, probability, "dark" if best.sign > 0 else "bright")
+    return NetworkResult(labels, probability, "dark" if best.sign > 0 else "bright", doubtful)
 
 
 class Look(NamedTuple):
@@ -138,7 +150,7 @@ def look_at(sample: NDArray[np.float32], *, polarity: Polarity) -> Look:
     use = Decoding()
     best = _best_look(sample, polarity, use, None, most_scale=1.0)
     labels, probability = at_full_size(
-        best.labels,
+        best.found.labels,
         best.maps[0],
         shape=(sample.shape[0], sample.shape[1]),
         threshold=use.foreground,
@@ -159,8 +171,8 @@ def _best_look(
 
     def look(scale: float, sign: int) -> _Look:
         maps = predict_maps(grey if sign > 0 else -grey, scale=scale, weights=weights)
-        labels = decode(*maps, settings=settings)
-        return _Look(scale, sign, maps, labels, evidence(labels, maps[0]) / scale)
+        found = decode(*maps, settings=settings)
+        return _Look(scale, sign, maps, found, evidence(found.labels, maps[0]) / scale)
 
     side = min(grey.shape)
     signs = {"dark": (1,), "bright": (-1,), "auto": (1, -1)}[polarity]
@@ -171,7 +183,7 @@ def _best_look(
     best = max((one for one in looks if one.sign == sign), key=lambda one: one.evidence_px)
     highest = min(most_scale, max(float(np.sqrt(_MOST_PIXELS / grey.size)), 1.0))
     for _ in range(_MOST_LOOKS):
-        size_px = typical_diameter(best.labels) / best.scale
+        size_px = typical_diameter(best.found.labels) / best.scale
         closer = _TARGET_PX / size_px if np.isfinite(size_px) else _CLOSER * best.scale
         scale = float(np.clip(closer, _LEAST_SCALE, highest))
         if abs(np.log(scale / best.scale)) < _SAME_SCALE:

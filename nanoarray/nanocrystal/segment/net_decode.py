@@ -8,6 +8,7 @@ it. Pieces of one crystal that are left are joined. Nothing here is learned.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from scipy import ndimage
 from nanoarray.nanocrystal.segment.flood import basins
 from nanoarray.nanocrystal.segment.net_join import join_pieces
 
-__all__ = ["Decoding", "decode"]
+__all__ = ["Decoded", "Decoding", "decode"]
 
 #: The network's depth of 1 is the deepest point; what it gives beyond this says no more.
 _DEEPEST = 1.2
@@ -42,7 +43,9 @@ class Decoding:
     least_area_px
         Smaller pieces are dropped.
     least_probability
-        Pieces whose mean probability is lower are dropped.
+        Pieces whose mean probability is lower are no crystals.
+    doubtful_probability
+        From this mean on they are doubtful; below they are ground.
     """
 
     foreground: float = 0.35
@@ -52,6 +55,22 @@ class Decoding:
     smooth_px: float = 1.5
     least_area_px: int = 9
     least_probability: float = 0.8
+    doubtful_probability: float = 0.6
+
+
+class Decoded(NamedTuple):
+    """What was found in the maps: two label images, which do not overlap.
+
+    Attributes
+    ----------
+    labels
+        Crystals 1..n in order of their first pixel, 0 background, int32.
+    doubtful
+        Pieces 1..m that the network is not sure of, 0 elsewhere, int32.
+    """
+
+    labels: NDArray[np.int32]
+    doubtful: NDArray[np.int32]
 
 
 def decode(
@@ -61,7 +80,7 @@ def decode(
     *,
     settings: Decoding | None = None,
     whole_range: bool = False,
-) -> NDArray[np.int32]:
+) -> Decoded:
     """Crystals from the three maps of the network.
 
     Parameters
@@ -78,13 +97,12 @@ def decode(
 
     Returns
     -------
-    ndarray
-        Labels 1..n in order of their first pixel, 0 background, int32.
+    Decoded
     """
     use = settings or Decoding()
     ground = np.clip(depth, 0, _DEEPEST) * (1 - use.line_weight * contact)
     ground = ndimage.gaussian_filter(ground, use.smooth_px)
-    labels = basins(
+    found = basins(
         ground,
         foreground >= use.foreground,
         share=use.saddle,
@@ -92,6 +110,7 @@ def decode(
         least_area_px=use.least_area_px,
         weight=foreground,
         least_weight=use.least_probability,
+        doubtful_weight=use.doubtful_probability,
         highest=_DEEPEST if whole_range else None,
     )
-    return join_pieces(labels, contact)
+    return Decoded(join_pieces(np.maximum(found, 0), contact), np.maximum(-found, 0))

@@ -15,10 +15,11 @@ from nanoarray.nanocrystal.segment.annotations import (
     find_annotations,
 )
 
-__all__ = ["OUTLIER", "TOO_SMALL", "reject_objects", "size_outliers"]
+__all__ = ["DOUBTFUL", "OUTLIER", "TOO_SMALL", "reject_objects", "size_outliers"]
 
 TOO_SMALL = "far smaller than the crystals of the image"
 OUTLIER = "far larger than the crystals of the image"
+DOUBTFUL = "the network is not sure that this is a crystal"
 
 #: Part of an object under drawn-in graphics from which on it belongs to them.
 _COVERED = 0.5
@@ -37,6 +38,7 @@ def reject_objects(
     *,
     annotations: NDArray[np.uint8] | None = None,
     add_annotations: bool = True,
+    first_doubtful: int | None = None,
 ) -> tuple[NDArray[np.int32], dict[int, str]]:
     """Find objects that are no crystals.
 
@@ -51,6 +53,8 @@ def reject_objects(
     add_annotations
         Whether graphics that are no object yet become rejected objects, so that what was left out
         is on record.
+    first_doubtful
+        Of objects from this id on the method of segmentation is not sure.
 
     Returns
     -------
@@ -74,6 +78,9 @@ def reject_objects(
         for i in np.flatnonzero(covered > _COVERED * np.maximum(area, 1)):
             if i > 0:
                 reasons.setdefault(int(i), reason)
+    for unsure in range(count + 1 if first_doubtful is None else first_doubtful, count + 1):
+        if area[unsure] > 0:
+            reasons.setdefault(unsure, DOUBTFUL)
     kept = np.array([i for i in range(1, count + 1) if i not in reasons and area[i] > 0], int)
     reasons.update(size_outliers(kept, 2 * np.sqrt(area[kept] / np.pi)))
     if add_annotations:

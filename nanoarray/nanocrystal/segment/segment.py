@@ -62,15 +62,20 @@ def segment_image(
     _check_pixels(pixels)
     annotations = find_annotations(pixels)
     clear = blank_boxes(pixels, annotations)
+    first_doubtful = None
     if method == "classical":
         labels, sign = segment_classical(clear, polarity=polarity)
     else:
         from nanoarray.nanocrystal.segment.net import segment_with_network
 
-        labels, _, sign = segment_with_network(clear, polarity=polarity)
+        labels, _, sign, doubtful = segment_with_network(clear, polarity=polarity)
+        first_doubtful = int(labels.max(initial=0)) + 1
+        labels = np.where(doubtful > 0, doubtful + np.int32(first_doubtful - 1), labels)
     # What lies under a box or a bar is not seen: crystals end at its rim.
     labels[np.isin(annotations, HIDING)] = 0
-    labels, reasons = reject_objects(labels, pixels, annotations=annotations)
+    labels, reasons = reject_objects(
+        labels, pixels, annotations=annotations, first_doubtful=first_doubtful
+    )
     return assemble(labels, reasons=reasons, polarity=sign)
 
 
