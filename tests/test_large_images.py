@@ -229,6 +229,22 @@ def test_files_are_read_in_bands_of_any_layout(tmp_path, small_fields, monkeypat
         np.testing.assert_array_equal(images["intensity"][i], expected, err_msg=name)
 
 
+def test_what_all_blocks_of_rows_need_is_made_once():
+    import xarray as xr
+
+    from nanoarray.archive.once import Once
+
+    once, made = Once[int](most=2), []
+
+    def get(group, i):
+        return once.get(group, i, lambda: made.append(i) or len(made))
+
+    one, other = xr.Dataset(), xr.Dataset()
+    assert [get(one, 0), get(one, 0), get(other, 0), get(one, 0)] == [1, 1, 2, 1]
+    assert [get(one, 1), get(other, 0), get(one, 0)] == [3, 2, 4]  # the oldest is forgotten
+    assert made == [0, 0, 1, 0]
+
+
 def test_tiles_of_larger_images_change_nothing():
     """The grid of a collection has the size of its largest image."""
     from nanoarray.superlattice import one_image, one_map

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from nanoarray.archive.image_writer import Part
+from nanoarray.archive.once import Once
 from nanoarray.archive.stage import Inputs, LeftOut
 from nanoarray.archive.stored_image import StoredImage
 from nanoarray.fields import sizes
@@ -24,6 +25,9 @@ from nanoarray.superlattice.parameters import (
     TilesParameters,
 )
 from nanoarray.superlattice.scale import scale_factor, scale_problem
+
+#: Measured grains of large images.
+measured = Once[dict[str, Any]]()
 
 
 def is_large(images: xr.Dataset, i: int) -> bool:
