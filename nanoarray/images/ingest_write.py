@@ -115,16 +115,30 @@ def trim(url: str, columns: Mapping[str, np.ndarray], dtype: str) -> None:
     store.resize_group(url, "images", _plan(sizes, dtype))
 
 
-def write_columns(url: str, columns: Mapping[str, np.ndarray], units: Mapping[str, str]) -> None:
-    """Write the one-dimensional variables, whole."""
+def write_columns(
+    url: str,
+    columns: Mapping[str, np.ndarray],
+    units: Mapping[str, str],
+    *,
+    written: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write the one-dimensional variables, whole; those that were ``written`` so are left."""
 
     def attrs(name: str) -> Mapping[str, Any]:
         entry = schema.known("images", name)
         known = {"units": units.get(name, "1"), "long_name": f"tag {name}"}
         return entry.attrs if entry else known
 
-    whole = {name: (("image",), values, attrs(name)) for name, values in columns.items()}
+    whole = {
+        name: (("image",), values, attrs(name))
+        for name, values in columns.items()
+        if written is None or name not in written or not _same(written[name], values)
+    }
     store.put_constants(url, "images", whole)
+
+
+def _same(old: np.ndarray, new: np.ndarray) -> bool:
+    return old.dtype == new.dtype and store.same_values(old, new)
 
 
 def write_pixels(

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nanoarray.archive import store
-from nanoarray.archive.blocks import within
 from nanoarray.archive.careful import run_careful
 from nanoarray.archive.engine import TIME_LIMIT_S, Progress
 from nanoarray.archive.executor import Executor
 from nanoarray.archive.tasks import run_tasks
+from nanoarray.archive.time_limit import within
 from nanoarray.errors import ImageError, InputError, NanoarrayError
 from nanoarray.images.finding import find_real
 from nanoarray.images.formats import Frame
@@ -82,14 +82,20 @@ def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, 
     inside = os.path.realpath(url) + os.sep
     for source in sources:
         folder = os.fspath(source)
-        if store.is_store(folder):
+        if not os.path.isfile(folder) and store.is_store(folder):
             raise InputError(f"{source} is a nanoarray store, expected micrographs as SOURCE")
-        within = os.path.isdir(folder)
+        above = os.path.join(Path(folder), "") if os.path.isdir(folder) else ""
         for real, path in find_real(folder):
             if real in seen or real.startswith(inside):
                 continue
             seen.add(real)
-            relative = os.path.relpath(path, folder) if within else path.name
+            name = str(path)
+            if not above:
+                relative = path.name
+            elif name.startswith(above):
+                relative = name[len(above) :]
+            else:
+                relative = os.path.relpath(name, folder)
             whole = as_text(relative.replace(os.sep, "/"))
             wanted.setdefault(os.path.splitext(whole)[0], []).append((whole, path))
     found: dict[str, Path] = {}
