@@ -173,6 +173,9 @@ def simulate(
     from nanoarray.simulate.archive import simulate_archive
     from nanoarray.simulate.nanocrystal_archive import simulate_nanocrystal_archive
 
+    if out.is_dir() and any(out.iterdir()):
+        # Tags and truth of two archives in one folder would fit neither.
+        raise InputError(f"{out} is not empty: expected a new or empty folder")
     make = simulate_archive if system is System.superlattice else simulate_nanocrystal_archive
     files = make(out, image_count=images, seed=seed)
     _say(f"{len(files)} images, their tags (tags.csv) and truth (truth/) in {out}")

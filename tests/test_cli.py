@@ -182,6 +182,9 @@ def test_simulate(cli, tmp_path):
     assert len(list((tmp_path / "sim").glob("*.tif"))) == 1
     assert (tmp_path / "sim" / "tags.csv").is_file()
     assert "1 images" in out
+    status, _, err = cli("simulate", "superlattice", tmp_path / "sim", "--images", 1)
+    assert status == 2
+    assert "is not empty" in err
 
 
 def test_a_device_that_is_not_there_leaves_the_store_alone(cli, folder, tmp_path):

@@ -627,6 +627,8 @@ def test_precision_counts_what_crystals_are_worth():
     alone = 1.96 * d.std() / d.mean() / np.sqrt(len(d))
     assert row["error_if_independent"] == pytest.approx(alone, rel=1e-3)
     assert row["effective_count"] < 0.8 * len(d)  # images differ
+    as_good = precision_by_condition(crystals, images, relative_error=row["error_reached"]).iloc[0]
+    assert as_good["needed_here"] == pytest.approx(len(d), abs=1)  # of images as few as these
     rng = np.random.default_rng(2)  # the same sizes, dealt to images by chance
     mixed = crystals.assign(equivalent_diameter=rng.permutation(d))
     again = precision_by_condition(mixed, images).iloc[0]

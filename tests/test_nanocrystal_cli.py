@@ -1,6 +1,7 @@
 """Bad input to the nanocrystal pipeline at the command line: clear, counted, nothing lost."""
 
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -96,7 +97,11 @@ def test_equal_crystals_few_crystals_weights_and_human_labels(run, cli, tmp_path
 
     people = tmp_path / "people.csv"
     people.write_text("image,label,class\na,1,x\na,2,y\na,999,x\nzz,1,y\n")
-    status, _, _ = run({}, f"classes.labels={people}", overwrite=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        status, said, _ = run({}, f"classes.labels={people}", overwrite=True)
+    assert "2 labels of no crystal of this store: a 999, zz 1" in said
+    assert "no classifier was trained" in said
     assert status == 0
     notes = na.open(store)["classes"]["note"].values.tolist()
     assert any("2 labels of no crystal" in note for note in notes), notes

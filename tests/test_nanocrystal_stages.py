@@ -159,12 +159,13 @@ def test_human_labels(url, folder, tmp_path):
     )
     rows.loc[len(rows)] = ["no such image", 1, "cube"]
     rows.to_csv(tmp_path / "classes.csv", index=False)
-    run(
-        url,
-        folder,
-        classes={**QUICK["classes"], "labels": str(tmp_path / "classes.csv")},
-        overwrite=True,
-    )
+    with pytest.warns(UserWarning, match="1 labels of no crystal of this store: no such image 1"):
+        run(
+            url,
+            folder,
+            classes={**QUICK["classes"], "labels": str(tmp_path / "classes.csv")},
+            overwrite=True,
+        )
     classes = na.open(url)["classes"].to_dataset().load()
     assert str(classes["kind"].values) == "accuracy against human labels"
     assert any("1 labels of no crystal" in note for note in classes["note"].values)

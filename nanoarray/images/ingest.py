@@ -234,6 +234,15 @@ def _report(url: str, done: _Draft, *, other_files: Mapping[str, int]) -> Ingest
         if not row.problem and math.isnan(size)
     ]
     failed = [(r.image, r.problem) for r in rows if r.problem and r.image in done.options.images]
+    fresh = {row.image for row in [*news.added, *news.reread]}
+    # What sources disagree on is listed for itself.
+    warned = [
+        (str(image), text)
+        for image, texts in zip(done.columns["image"], done.columns["warning"], strict=True)
+        if image in fresh
+        for text in str(texts).split("; ")
+        if text and " differs: " not in text
+    ]
     return IngestReport(
         store=url,
         added=tuple(r.image for r in news.added),
@@ -245,6 +254,7 @@ def _report(url: str, done: _Draft, *, other_files: Mapping[str, int]) -> Ingest
         disagreements=tuple(map(str, [*merged.disagreements, *done.lost, *done.notes])),
         untagged=tuple(merged.untagged_images),
         pattern_misses=tuple(merged.pattern_misses),
+        warned=tuple(warned),
         retagged=tuple(retagged(done.before, done.columns)),
         other_files=other_files,
     )

@@ -20,6 +20,7 @@ class IngestReport:
     disagreements: tuple[str, ...]
     untagged: tuple[str, ...]
     pattern_misses: tuple[str, ...]
+    warned: tuple[tuple[str, str], ...]
     retagged: tuple[str, ...]
     other_files: Mapping[str, int]
 
@@ -42,6 +43,7 @@ class IngestReport:
             ("tags on which sources disagree", self.disagreements),
             ("not in the tags table", self.untagged),
             ("name does not match the pattern", self.pattern_misses),
+            ("to look at", [f"{i}: {w}" for i, w in self.warned]),
             ("tags changed", self.retagged),
             (
                 "files of other kinds left aside",

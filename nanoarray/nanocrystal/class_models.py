@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,8 @@ def train_classes(
         found = train_classifier(rows, classes[chosen], columns=columns, units=units, **common)
         ablation = ablate(rows, classes[chosen], features=features, **common)
     except NothingToClassifyError as reason:
+        if source == "people":  # who gives labels expects a classifier
+            warnings.warn(f"no classifier was trained: {reason}", stacklevel=2)
         return _nothing(source, [*notes, str(reason)])
     if chosen.size < np.count_nonzero(_known(classes)):
         notes.append(f"trained and tested on {chosen.size} crystals drawn at random")
@@ -108,6 +111,7 @@ def _human(
     if found.unknown:
         named = ", ".join(f"{image} {label}" for image, label in found.unknown[:5])
         notes.append(f"{len(found.unknown)} labels of no crystal of this store: {named}")
+        warnings.warn(f"{path}: {notes[-1]}", stacklevel=2)
     return found.classes, notes
 
 

@@ -107,6 +107,17 @@ class Contents:
         lost -= set(self.left_out.loc[self.left_out["step"].isin((MEASURING, "shapes")), "image"])
         return self.images.assign(usable=~self.images["image"].isin(lost))
 
+    @property
+    def wholly_left_out(self) -> set[str]:
+        """Images that are in no result of any system that has been run."""
+        lost = set(self.left_out["image"])
+        if "superlattice" in self.systems:
+            lost &= set(self.images["image"][~self.sized])
+        if "nanocrystals" in self.systems:
+            frame = self.crystal_images
+            lost &= set(frame["image"][~frame["usable"]])
+        return lost
+
     def _lost(self, system: str) -> set[str]:
         others = {group for name, groups in SYSTEMS.items() if name != system for group in groups}
         return set(self.left_out.loc[~self.left_out["step"].isin(others), "image"])

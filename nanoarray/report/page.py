@@ -199,8 +199,10 @@ def _summary(contents: Contents) -> list[tuple[str, str]]:
     facts = [(number(len(frame)), "images")]
     conditions = conditions_of(frame, contents.by).nunique()
     facts.append((number(conditions), "condition" if conditions == 1 else "conditions"))
-    lost = contents.left_out["image"].nunique()
+    lost = len(contents.wholly_left_out)
     facts.append((number(lost), "images left out" if lost != 1 else "image left out"))
+    if partly := contents.left_out["image"].nunique() - lost:
+        facts.append((number(partly), "counted in part"))
     facts += grain_facts(contents)
     if contents.crystals is not None:
         facts += crystal_facts(contents.crystals)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.compare.needed import Estimator, crystals_needed
@@ -76,7 +76,8 @@ def precision_by_condition(
     -------
     Per condition a row for the mean size, the mean volume and the volume-weighted mean size: the
     tags and `PRECISION_COLUMNS`. Crystals of one image resemble each other: `effective_count` says
-    what they are worth, and `needed_here` how many as they come here would do.
+    what they are worth, and `needed_here` how many as they come here bring `error_reached` to what
+    is asked for.
 
     Raises
     ------
@@ -259,15 +260,32 @@ def _precision(
         drawn = of_resamples(log_mean, resampled, resamples=resamples, rng=rng)
         clustered = bootstrap_standard_error(drawn["log"], units=resampled)
     tail = (1 + wanted["confidence"]) / 2
-    plain = clustered * float(stats.norm.ppf(tail))
+    times = _times_as_many(clustered, resampled, wanted["relative_error"], tail)
     return row | {
         "error_if_independent": alone * float(stats.norm.ppf(tail)),
         "error_reached": clustered * float(stats.t.ppf(tail, max(resampled - 1, 1))),
         "effective_count": count * (alone / clustered) ** 2 if clustered > 0 else math.nan,
-        "needed_here": math.ceil(count * (plain / wanted["relative_error"]) ** 2)
-        if clustered > 0
-        else math.nan,
+        "needed_here": math.ceil(count * times) if clustered > 0 else math.nan,
     }
+
+
+def _times_as_many(error: float, units: int, wanted: float, tail: float) -> float:
+    """How many times as many units like these bring the standard error to the one that is wanted.
+
+    The quantile of t falls as units are added, two at least, so that a few samples need more.
+    """
+    if not error > 0:
+        return math.nan
+
+    def excess(log_times: float) -> float:
+        times = math.exp(log_times)
+        quantile = float(stats.t.ppf(tail, units * times - 1))
+        return math.log(error * quantile / wanted) - log_times / 2
+
+    least = math.log(2 / units)
+    if excess(least) <= 0:
+        return math.exp(least)
+    return math.exp(float(optimize.brentq(excess, least, least + 60)))
 
 
 def _unit_sums(part: Population, units: Units) -> SizeSums:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from string import ascii_lowercase
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from scipy import ndimage
 
 from nanoarray.errors import InputError
 from nanoarray.report.canvas import (
@@ -29,8 +31,10 @@ from nanoarray.report.style import figure_style, plain_text
 UNGROUPED = "#ffd21f"
 REJECTED = "#ffffff"
 _TINT = 0.30
-#: More reasons than this would cover the micrograph.
-_MAX_REASONS = 12
+#: More letters than this would cover the micrograph: the largest objects have them.
+_MAX_LETTERS = 60
+#: Height of a line below the field.
+_LINE_INCH = 0.2
 
 
 def plot_crystals(
@@ -48,7 +52,7 @@ def plot_crystals(
     """Crystals over the micrograph: outlines and tints by group, what is left out marked.
 
     Crystals that the edge cuts have a dashed outline and no tint, as they are in no statistics.
-    Rejected objects are hatched, with the reason beside the largest of them.
+    Rejected objects are hatched, each with a letter for its reason, which stands below.
 
     Parameters
     ----------
@@ -119,7 +123,10 @@ def plot_crystals(
                     )
         if rejected is not None:
             objects = _map(rejected, picture.pixels.shape, "rejected objects")
-            _draw_rejected(ax, objects, dict(reasons or {}))
+            why = {k: v for k, v in sorted((reasons or {}).items()) if v}
+            _draw_rejected(ax, objects, why)
+            if why:
+                _explain(figure, ax, why.values())
         draw_scale_bar(ax, picture)
     return figure
 
@@ -188,7 +195,7 @@ def _broken(lines: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _draw_rejected(ax: Axes, objects: IntArray, reasons: Mapping[int, str]) -> None:
-    """Hatched outlines, and the reason beside the largest objects."""
+    """Hatched outlines, and a letter for the reason beside each object."""
     highest = int(objects.max(initial=0))
     if highest == 0:
         return
@@ -204,24 +211,40 @@ def _draw_rejected(ax: Axes, objects: IntArray, reasons: Mapping[int, str]) -> N
     stripes[(objects > 0) & ((row + column) % period < max(1, period // 3))] = (255, 255, 255, 190)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     ax.imshow(stripes, extent=extent, aspect="auto", interpolation="nearest")
+    letters = _letters(reasons.values())
     areas = np.bincount(objects.ravel(), minlength=highest + 1)
-    areas[0] = 0
-    largest = [int(k) for k in np.argsort(-areas, kind="stable")[:_MAX_REASONS] if areas[k]]
-    for label in largest:
-        if label not in reasons:
+    places = ndimage.find_objects(objects)
+    for label in sorted(reasons, key=lambda k: -areas[k] if k <= highest else 0)[:_MAX_LETTERS]:
+        if label > highest or places[label - 1] is None:
             continue
-        y, x = np.nonzero(objects == label)
-        centre = float(np.clip(x.mean(), 0.12 * width, 0.88 * width))
-        below = y.max() < 0.93 * height
+        y, x = places[label - 1]
+        below = y.stop < 0.95 * height
         ax.text(
-            centre,
-            y.max() + 2 if below else y.min() - 2,
-            plain_text(reasons[label], limit=32),
+            float(np.clip((x.start + x.stop - 1) / 2, 0.02 * width, 0.98 * width)),
+            y.stop + 1 if below else y.start - 2,
+            letters[reasons[label]],
             color="white",
             fontsize=9.5,
             ha="center",
             va="top" if below else "bottom",
-            parse_math=False,
             clip_on=True,
             path_effects=ground,
         )
+
+
+def _letters(reasons: Iterable[str]) -> dict[str, str]:
+    """A letter for each reason, in the order of their objects."""
+    return {reason: ascii_lowercase[k % 26] for k, reason in enumerate(dict.fromkeys(reasons))}
+
+
+def _explain(figure: Figure, ax: Axes, reasons: Iterable[str]) -> None:
+    """What the letters stand for, in a strip below the field."""
+    letters = _letters(reasons)
+    field, strip = figure.get_figheight(), _LINE_INCH * len(letters) + _LINE_INCH / 2
+    width = ax.get_position().width
+    figure.set_figheight(field + strip)
+    ax.set_position((0.0, strip / (field + strip), width, field / (field + strip)))
+    for line, (reason, letter) in enumerate(letters.items()):
+        y = (strip - _LINE_INCH * (line + 0.75)) / (field + strip)
+        for x, text in ((0.015, letter), (0.045, plain_text(reason, limit=90))):
+            figure.text(x, y, text, fontsize=9.5, va="center", parse_math=False)
