@@ -30,7 +30,7 @@ from nanoarray.images.formats import Frame
 from nanoarray.images.geometry import Stretch, stretched
 from nanoarray.images.read import Micrograph, frames_of, open_source, quiet_tifffile
 from nanoarray.images.scan import ScannedImage, decoded, stamp_of, unreadable
-from nanoarray.images.source import Source
+from nanoarray.images.source import Source, read_ahead
 
 KERNEL_VERSION = 1
 #: Images per block: large enough that a task is not overhead, small enough to share a few images.
@@ -274,6 +274,8 @@ def write_blocks(
     ``layouts`` are those of the pixels and of the files' metadata. Gives the number of each block,
     its rows, and the checksum of the chunks that were written.
     """
+    for path in dict.fromkeys(image.row.path for block in blocks for image in block.images):
+        read_ahead(path, most_bytes=TASK_BYTES)
     with quiet_tifffile():
         return [(block.number, *_write_block(layouts, block)) for block in blocks]
 

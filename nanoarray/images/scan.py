@@ -29,10 +29,12 @@ from nanoarray.images.read import (
     scale_of,
 )
 from nanoarray.images.scale import ScaleReading
-from nanoarray.images.source import MAX_FILE_BYTES, Source
+from nanoarray.images.source import MAX_FILE_BYTES, Source, read_ahead
 from nanoarray.images.tags import tags_of_header
 
 _SCAN_BATCH = 16
+#: Most headers are within so much of the start of a file.
+_AHEAD_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,9 @@ def _without(batch: tuple, reasons: Mapping[int, str]) -> tuple:
 def _scan_batch(
     entries: Sequence[tuple[str, str, KnownFile | None, str, bool]], scale_bar: str
 ) -> list[ScannedImage]:
+    for _, path, _, problem, _ in entries:
+        if not problem:
+            read_ahead(path, most_bytes=_AHEAD_BYTES)
     with quiet_tifffile():
         return [row for entry in entries for row in _scan_file(*entry, scale_bar)]
 

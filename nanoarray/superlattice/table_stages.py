@@ -64,22 +64,29 @@ def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
     height, width = int(images["height"][i]), int(images["width"][i])
     size_nm = float(images["pixel_size"][i])
     defect = large_stages.stored(prepared, "defect", images, i)
+    large = large_stages.is_large(images, i)
     options: dict[str, Any] = {
         "symmetry": int(maps["symmetry"][i]),
-        "defect": defect if large_stages.is_large(images, i) else defect[:height, :width],
+        "defect": defect if large else defect[:height, :width],
         "factor": scale_factor(size_nm, float(maps["common_pixel_size"])),
         "pixel_size_nm": size_nm,
         "image_index": i,
     }
     if "grain_pixels" in maps:
         return stage_labels.measure_given(maps, i, (height, width), **options)
-    return one_map.measure_map(
-        maps["grain"][i].values,
-        maps["orientation"][i].values,
-        maps["orientation_confidence"][i].values,
-        grid_of(maps),
-        **options,
-    )
+
+    def measure() -> dict[str, Any]:
+        here = (i, *large_stages.own_window(images, maps, i))
+        return one_map.measure_map(
+            maps["grain"][here].values,
+            maps["orientation"][here].values,
+            maps["orientation_confidence"][here].values,
+            grid_of(maps),
+            **options,
+        )
+
+    # A large image has thousands of grains, in many blocks of rows.
+    return large_stages.measured.get(maps, i, measure) if large else measure()
 
 
 def plan_statistics(inputs: Inputs, parameters: GrainStatisticsParameters) -> GroupPlan:
