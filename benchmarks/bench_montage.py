@@ -1,8 +1,8 @@
-"""Peak memory and processor time of ingest and of every stage on a montage, by its size.
+"""Peak memory and processor time of every step on a montage, by its size.
 
-    python -m benchmarks.bench_montage --size 6000 12000 [--system superlattice] [--stages prepared]
+    python -m benchmarks.bench_montage --size 6000 12000 [--system superlattice] [--steps prepared]
 
-Montages are simulated fields side by side. Every stage runs in a process of its own, on one thread.
+Montages are simulated fields side by side. Every step runs in a process of its own, on one thread.
 """
 
 from __future__ import annotations
@@ -20,9 +20,19 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-STAGES = {
-    "superlattice": ("prepared", "tiles", "grain_maps", "grains"),
-    "nanocrystal": ("crystal_maps", "crystals"),
+STEPS = {
+    "superlattice": (
+        "ingest",
+        "prepared",
+        "tiles",
+        "tile_clusters",
+        "grain_maps",
+        "grains",
+        "grain_statistics",
+        "report",
+        "export",
+    ),
+    "nanocrystal": ("ingest", "crystal_maps", "crystals", "shapes", "report", "export"),
 }
 _FIELD_PX = 1000
 _FIELDS = 4
@@ -65,6 +75,14 @@ def run_one(what: str, system: str, source: str, url: str) -> None:
 
     if what == "ingest":
         na.ingest(source, url, pixel_size_nm=2.5)
+    elif what == "report":
+        from nanoarray.report.page import write_report
+
+        write_report(url, f"{url}.html")
+    elif what == "export":
+        from nanoarray.exchange.images import export_images
+
+        export_images(url, f"{url}.exported", format="ome-tiff", overwrite=True)
     else:
         stages = importlib.import_module(f"nanoarray.{system}.stages").STAGES
         stage = next(s for s in stages if s.name == what)
@@ -77,8 +95,8 @@ def main() -> None:
     """Print a table: step, size, peak memory, processor time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs="+", default=[6000])
-    parser.add_argument("--system", choices=sorted(STAGES), nargs="+", default=sorted(STAGES))
-    parser.add_argument("--stages", nargs="+", help="only these, and ingest")
+    parser.add_argument("--system", choices=sorted(STEPS), nargs="+", default=sorted(STEPS))
+    parser.add_argument("--steps", nargs="+", help="only these, and ingest")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -90,8 +108,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 source, url = Path(folder) / "montage.tif", f"{folder}/montage.zarr"
                 make_montage(source, system, size)
-                for what in ("ingest", *STAGES[system]):
-                    if options.stages and what not in ("ingest", *options.stages):
+                for what in STEPS[system]:
+                    if options.steps and what not in ("ingest", *options.steps):
                         continue
                     command = [sys.executable, "-m", "benchmarks.bench_montage", "--one"]
                     found = subprocess.run(

@@ -16,16 +16,17 @@ MARKED = re.compile(r"(<!-- accuracy -->\n).*?(<!-- end of accuracy -->)", re.S)
 def tables(output: str) -> str:
     """The benchmark's tables with their titles; without the time, which is of one machine."""
     lines = []
-    for line in output.splitlines():
+    given = output.splitlines()
+    for i, line in enumerate(given):
         if line.startswith("|"):
             lines.append("|".join(line.split("|")[:-2]) + "|")
         elif re.match(r"(met|MISSED) ", line):
             verdict, text = line.split(maxsplit=1)
             lines.append(f"- {text} ({verdict.lower()})")
-        elif line.strip():
-            lines.append(f"**{line.strip()}**")
+        elif any(below.startswith("|") for below in given[i + 1 : i + 3]):
+            lines.append(f"**{line.strip()}**" if line.strip() else "")
         else:
-            lines.append("")
+            lines.append(line)
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 

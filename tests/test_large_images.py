@@ -56,11 +56,16 @@ def whole(montage, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def fields(montage, tmp_path_factory, whole, small_fields):
+def fields_url(montage, tmp_path_factory, whole, small_fields):
     url = str(tmp_path_factory.mktemp("fields") / "s.zarr")
     na.ingest(montage, url)
     na.run("superlattice", url, **OPTIONS)
-    return na.open(url)
+    return url
+
+
+@pytest.fixture(scope="module")
+def fields(fields_url):
+    return na.open(fields_url)
 
 
 def test_the_images_are_computed_in_fields(fields):
@@ -123,42 +128,78 @@ def crystals():
     return np.asarray(simulate_field(spec, seed=3)[0]).astype(np.uint8)
 
 
-def test_crystals_have_no_seams_and_are_measured_in_windows(crystals, monkeypatch):
+SMALL = (280, 300)
+
+
+@pytest.fixture(scope="module")
+def crystal_url(crystals, small_fields, tmp_path_factory):
+    """A store of crystals: a montage and a small image beside it, up to the table of crystals."""
+    from nanoarray.archive import layout
+    from nanoarray.archive.engine import run_stage
+    from nanoarray.archive.executor import Executor
     from nanoarray.nanocrystal import large_image as measuring
-    from nanoarray.nanocrystal.one_image import measure_one
+    from nanoarray.nanocrystal import stages
     from nanoarray.nanocrystal.segment import large as segmenting
 
     for module, name, value in (
         (segmenting, "TILE_PX", 256),
-        (packed, "CHUNK", 200),
         (measuring, "_FIELD_PX", 150),
         (measuring, "_WINDOW_PX", 40_000),
+        (stages, "ROW_BLOCK", 7),
+        (layout, "_LEAST_PX", 256),
+        (layout, "_MOST_PX", 256),
     ):
-        monkeypatch.setattr(module, name, value)
+        small_fields.setattr(module, name, value)
+    folder = tmp_path_factory.mktemp("crystals")
+    write_fei_tiff(folder / "montage.tif", crystals, pixel_size_nm=0.5)
+    small = crystals[: SMALL[0], : SMALL[1]]
+    write_fei_tiff(folder / "small.tif", small, pixel_size_nm=0.5)
+    url = str(folder / "s.zarr")
+    na.ingest(folder, url)
+    for stage in stages.STAGES[:2]:
+        run_stage(url, stage, stage.parameters(), executor=Executor(threads=1))
+    return url
+
+
+def test_crystals_have_no_seams_and_are_measured_in_windows(crystals, crystal_url, monkeypatch):
+    from nanoarray.nanocrystal.one_image import measure_one
+    from nanoarray.nanocrystal.segment import large as segmenting
+
     everything = tuple(slice(0, n) for n in crystals.shape)
-    found = {}
-    for tiles in (1, 100):  # fields of a tile, and one field
-        monkeypatch.setattr(segmenting, "FIELD_TILES", tiles)
-        found[tiles] = segmenting.segment_in_fields(crystals)
-    crystal, rejected = found[1].crystal(everything), found[1].rejected(everything)
-    np.testing.assert_array_equal(crystal, found[100].crystal(everything))
-    np.testing.assert_array_equal(rejected, found[100].rejected(everything))
+    monkeypatch.setattr(segmenting, "FIELD_TILES", 100)  # a single field
+    whole = segmenting.segment_in_fields(crystals)
+    crystal, rejected = whole.crystal(everything), whole.rejected(everything)
+    maps = na.open(crystal_url)["crystal_maps"]
+    np.testing.assert_array_equal(maps["crystal"][0], crystal)
+    np.testing.assert_array_equal(maps["rejected_object"][0], rejected)
     assert crystal.max() > 8
-    reasons = list(found[1].reasons)
-    options = {"pixel_size_nm": 0.5, "crop_size": 32}
-    expected = measure_one(crystal, rejected, reasons, crystals, image_index=0, **options)
-    objects = measuring.Objects(crystal, rejected)
-    count = expected["label"].size
-    boxes = measuring.find_boxes(objects, count)
-    parts = [
-        measuring.measure_some(objects, crystals, boxes, slice(a, min(a + 7, count)), **options)
-        for a in range(0, count, 7)
-    ]
-    for name in parts[0]:
-        values = np.concatenate([part[name] for part in parts])
+    reasons = list(whole.reasons)
+    options = {"pixel_size_nm": 0.5, "crop_size": 64, "image_index": 0}
+    expected = measure_one(crystal, rejected, reasons, crystals, **options)
+    found = na.open(crystal_url)["crystals"].to_dataset()
+    found = found.isel(crystal=found["image_index"].values == 0)
+    assert found.sizes["crystal"] == expected["label"].size
+    np.testing.assert_array_equal(found["rejected"], expected.pop("rejected"))
+    for name, values in expected.items():
         np.testing.assert_allclose(
-            values.astype(float), expected[name].astype(float), rtol=1e-6, atol=1e-4, err_msg=name
+            found[name].astype(float), values.astype(float), rtol=1e-6, atol=1e-4, err_msg=name
         )
+
+
+def test_a_small_image_beside_a_montage_is_as_it_would_be_alone(crystals, crystal_url):
+    from pathlib import Path
+
+    from nanoarray.nanocrystal.one_image import segment_one
+    from nanoarray.nanocrystal.parameters import CrystalMapsParameters
+
+    alone = segment_one(crystals[: SMALL[0], : SMALL[1]], CrystalMapsParameters(), image="small")
+    maps = na.open(crystal_url)["crystal_maps"].isel(image=1)
+    np.testing.assert_array_equal(maps["crystal"][: SMALL[0], : SMALL[1]], alone["crystal"])
+    assert not maps["crystal"][SMALL[0] :].any()
+    assert int(maps["crystal_count"]) == alone["crystal_count"] > 1
+    chunks = Path(crystal_url, "images", "intensity", "c")
+    stored = [sum(p.is_file() for p in (chunks / i).rglob("*")) for i in "01"]
+    assert stored == [3 * 3, 2 * 2]
 
 
 def test_files_are_read_in_bands_of_any_layout(tmp_path, small_fields, monkeypatch):
@@ -186,6 +227,67 @@ def test_files_are_read_in_bands_of_any_layout(tmp_path, small_fields, monkeypat
         expected = tifffile.imread(tmp_path / f"{name}.tif")
         expected = 255 - expected if name == "white" else expected
         np.testing.assert_array_equal(images["intensity"][i], expected, err_msg=name)
+
+
+def test_what_all_blocks_of_rows_need_is_made_once():
+    import xarray as xr
+
+    from nanoarray.archive.once import Once
+
+    once, made = Once[int](most=2), []
+
+    def get(group, i):
+        return once.get(group, i, lambda: made.append(i) or len(made))
+
+    one, other = xr.Dataset(), xr.Dataset()
+    assert [get(one, 0), get(one, 0), get(other, 0), get(one, 0)] == [1, 1, 2, 1]
+    assert [get(one, 1), get(other, 0), get(one, 0)] == [3, 2, 4]  # the oldest is forgotten
+    assert made == [0, 0, 1, 0]
+
+
+def test_tiles_of_larger_images_change_nothing():
+    """The grid of a collection has the size of its largest image."""
+    from nanoarray.superlattice import one_image, one_map
+    from nanoarray.superlattice.grids import collection_grid
+    from nanoarray.superlattice.parameters import GrainMapsParameters, TilesParameters
+
+    made = simulate_polycrystal(height_px=205, width_px=231, grain_count=3, seed=2)
+    field = one_image.Field(made.image.astype(np.float32), np.zeros((205, 231), bool), 1.0, 11.0)
+    parameters = TilesParameters(tile_size_px=44, stride_px=9)
+    angles = np.arange(60) * 3.0
+    found = []
+    for size in ((205, 231), (400, 500)):
+        grid = collection_grid(*size, 44, 9, parameters)
+        tiles = one_image.tile_features(field, grid, angles, parameters)
+        profile = np.full((grid.centres_y.size, grid.centres_x.size, 60), np.nan, np.float32)
+        valid = np.zeros(profile.shape[:2], bool)
+        here = tuple(slice(0, n) for n in tiles["valid"].shape)
+        profile[here], valid[here] = tiles["projection_variance"], tiles["valid"]
+        options = (profile, valid, GrainMapsParameters())
+        found.append(one_map.grain_map(field, grid, angles, *options, band_pass=True))
+    assert found[0]["grain_count"] > 1
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values, err_msg=name)
+
+
+def test_the_page_shows_no_image_in_detail_that_is_large(fields_url):
+    from nanoarray.report import large_images
+    from nanoarray.report.cards import open_groups
+    from nanoarray.report.contents import read_contents
+    from nanoarray.report.superlattice.sections import detail
+
+    contents = read_contents(fields_url)
+    groups = open_groups(contents)
+    assert detail(contents, groups, [0]) == ("", [])
+    shown, panels = detail(contents, groups, [0, 1])
+    assert (shown, len(panels)) == ("small", 3)
+    own = large_images.without_padding(groups["images"].isel(image=1), groups)
+    assert own["prepared"]["defect"].shape == (2, 200, 220)
+    grain = own["grain_maps"]["grain"]
+    valid = own["tiles"]["valid"][1].values
+    assert grain.shape[1:] == valid.shape < groups["tiles"]["valid"].shape[1:]
+    assert valid[0].any()
+    assert valid[:, -1].any()
 
 
 def test_pictures_of_them_are_reduced(fields, monkeypatch):

@@ -15,8 +15,16 @@ import nanoarray as na
 from nanoarray import schema
 from nanoarray.errors import InputError
 from nanoarray.schema_statistics import GRAIN_STATISTICS
+from nanoarray.statistics import resampling
 from nanoarray.statistics.distribution import normal_distance, weighted_quantile, weighted_std
-from nanoarray.statistics.resampling import bootstrap_interval, holm, permutation_test
+from nanoarray.statistics.resampling import (
+    bootstrap_interval,
+    exchange_test,
+    holm,
+    of_resamples,
+    permutation_test,
+    without_each_unit,
+)
 from nanoarray.superlattice.statistics.grain_size import (
     grain_size_number_from_area,
     grain_size_number_from_count,
@@ -285,6 +293,18 @@ def test_resample_unit(samples, images, expected, warning):
     assert np.isnan(row["mean_area_low"]) == (expected[1] == 1)
 
 
+def test_samples_named_by_numbers_stay_apart():
+    # A column of dates is read as floats where one is missing.
+    grains, images = population([20, 30], samples=2, images=2)
+    images["sample"] = np.repeat([20230115.0, 20230116.0, 20230117.0, np.nan], 2)
+    row = summarize_grains(grains, images, resample_unit="sample", resamples=100).iloc[0]
+    assert row["sample_count"] == 3
+    assert row["resample_unit_count"] == 4
+    names = summarize_grains(grains, images, by="sample", resamples=100)["condition"]
+    assert names.is_unique
+    assert names.iloc[0] == "sample=20230115"
+
+
 def test_unknown_samples():
     grains, images = population([20], samples=4)
     row = summarize_grains(grains, images.drop(columns="sample")).iloc[0]
@@ -475,6 +495,46 @@ def test_thousands_of_units_have_more_arrangements_than_a_float_holds():
     assert 0 < found.p_value <= 1
     assert np.isfinite(found.arrangements)
     assert not found.exact
+
+
+def test_one_unit_against_thousands_is_an_exact_test_in_bounded_memory():
+    values = np.random.default_rng(0).normal(size=3000)
+    level = (values == np.sort(values)[-30]).astype(float)  # 30 of 3,000 are as large
+    seen = []
+
+    def statistic(levels):
+        seen.append(levels.size)
+        return levels @ (values - values.min())
+
+    found = exchange_test(
+        statistic, level, permutations=9999, rng=np.random.default_rng(0), alpha=0.05
+    )
+    assert found.exact
+    assert found.arrangements == 3000
+    assert found.p_value == pytest.approx(30 / 3000)
+    assert max(seen) <= 2_000_000 < sum(seen)
+
+
+@pytest.mark.parametrize("method", [of_resamples, without_each_unit])
+def test_resamples_are_the_same_in_parts_and_hold_a_part_only(monkeypatch, method):
+    sums, seen = np.random.default_rng(0).normal(size=(40, 3)), []
+
+    def statistics(counts):
+        seen.append(counts.size)
+        return {"sums": counts @ sums}
+
+    def values():
+        rng = np.random.default_rng(1)
+        options = {"resamples": 100, "rng": rng} if method is of_resamples else {}
+        return method(statistics, 40, **options)["sums"]
+
+    whole = values()
+    monkeypatch.setattr(resampling, "_CHUNK_VALUES", 7 * 40)
+    seen.clear()
+    np.testing.assert_allclose(values(), whole, rtol=1e-12)
+    assert max(seen) == 7 * 40
+    if method is without_each_unit:
+        np.testing.assert_allclose(whole, sums.sum(axis=0) - sums)
 
 
 def test_permutations_stay_within_strata():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,7 +21,8 @@ from nanoarray.archive.memory import Memory, memory_of_run
 from nanoarray.archive.rows import FAILED, failure, unknown_rows
 from nanoarray.archive.stage import Inputs, LeftOut, Stage, inputs_of
 from nanoarray.archive.stage_parameters import StageParameters
-from nanoarray.errors import BusyError, DamagedError, NanoarrayError
+from nanoarray.archive.time_limit import TimeLimitError, within
+from nanoarray.errors import BusyError, DamagedError
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,6 @@ class BlockResult:
     checksum: int
     stuck: bool = False
     worker: str = ""
-
-
-class TimeLimitError(NanoarrayError):
-    """Something took longer than it may."""
 
 
 def plan_group(url: str, stage: Stage, parameters: StageParameters) -> GroupPlan:
@@ -135,37 +131,6 @@ def try_image(task: BlockTask, rows: slice) -> None:
     inputs, own = _groups(task)
     at = rows.start if task.stage.axis == "image" else rows
     within(task.time_limit_s, _compute_and_forget, task, inputs, own, at)
-
-
-def within(limit_s: float | None, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function, and give it up after a time.
-
-    Its thread goes on: Python cannot stop it. The process should be ended when it can be.
-
-    Raises
-    ------
-    TimeLimitError
-        When it takes longer than ``limit_s``.
-    """
-    if limit_s is None:
-        return function(*arguments)
-    results: list[Any] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(function(*arguments))
-        except BaseException as error:  # noqa: BLE001 -- handed over to the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="nanoarray image", daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeLimitError(f"took longer than {limit_s:g} s and was given up (--time-limit)")
-    return results[0]
 
 
 @lru_cache(maxsize=8)

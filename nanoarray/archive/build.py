@@ -7,16 +7,16 @@ on a store does so alone and has deleted what was there, so arrays are made in m
 from __future__ import annotations
 
 import asyncio
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.api.asynchronous import open_array
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.errors import ZarrUserWarning
+from zarr.errors import ArrayNotFoundError
 from zarr.storage import MemoryStore
 
 from nanoarray.archive.layout import ArrayPlan, GroupPlan, constant_plan
@@ -58,37 +58,37 @@ def build_sums(url: str, group: str, block_count: int) -> None:
 
 def put_constants(url: str, group: str, constants: Constants) -> None:
     """Write whole arrays, each in place where one of its kind is there."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="r+", zarr_format=3)
-    there = _arrays(parent)
-    new = {}
+    there = _arrays(url, group, constants)
+    new, unfit = {}, []
     for name, (dims, values, attrs) in constants.items():
         plan, data = constant_plan(name, dims, values, attrs)
         array = there.get(name)
         if array is None or not _holds(array, plan):
-            if array is not None:
-                del parent[name]
+            unfit += [name] if array is not None else []
             new[name] = (dims, values, attrs)
         elif array.shape != data.shape:
             array.resize(data.shape)
             array[...] = data
-        elif not _same_values(array[...], data):
+        elif not same_values(array[...], data):
             array[...] = data
+    _delete(url, group, unfit)
     _build(url, group, [], new)
 
 
 def resize_group(url: str, group: str, plan: GroupPlan) -> None:
     """Give every array of a group the shape that ``plan`` asks for; values stay."""
-    parent = zarr.open_group(chunks_at(url), path=group, mode="r+", zarr_format=3)
-    there = _arrays(parent)
+    all_marks = marks_plans(plan.block_count)
+    there = _arrays(url, group, [array.name for array in (*plan.arrays, *all_marks)])
     new = []
     for array in plan.arrays:
         if array.name in there and not _holds(there[array.name], array):
-            del parent[array.name], there[array.name]
+            _delete(url, group, [array.name])
+            del there[array.name]
         if array.name not in there:
             new.append(array)
         elif tuple(there[array.name].shape) != array.shape:
             there[array.name].resize(array.shape)
-    for marks in marks_plans(plan.block_count):
+    for marks in all_marks:
         if marks.name not in there:  # of a store that is older than checksums
             new.append(marks)
         elif tuple(there[marks.name].shape) != marks.shape:
@@ -140,11 +140,32 @@ def _create_array(parent: zarr.Group, plan: ArrayPlan) -> zarr.Array:
     )
 
 
-def _arrays(parent: zarr.Group) -> dict[str, zarr.Array]:
-    with warnings.catch_warnings():
-        # Of half-written files that a dead run has left.
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        return dict(parent.arrays())
+def _arrays(url: str, group: str, names: Iterable[str]) -> dict[str, zarr.Array]:
+    """The named arrays of a group that are there, all opened at the same time."""
+    wanted = list(names)
+    found = sync(_open_all(url, group, wanted))
+    return {
+        name: zarr.Array(array)
+        for name, array in zip(wanted, found, strict=True)
+        if array is not None
+    }
+
+
+async def _open_all(url: str, group: str, names: Sequence[str]) -> list[Any]:
+    place = chunks_at(url)
+
+    async def opened(name: str) -> Any:
+        try:
+            return await open_array(store=place, path=f"{group}/{name}", mode="r+", zarr_format=3)
+        except (ArrayNotFoundError, FileNotFoundError):
+            return None
+
+    return await asyncio.gather(*map(opened, names))
+
+
+def _delete(url: str, group: str, names: Iterable[str]) -> None:
+    for name in names:
+        del zarr.open_group(chunks_at(url), path=group, mode="r+", zarr_format=3)[name]
 
 
 def _holds(array: zarr.Array, plan: ArrayPlan) -> bool:
@@ -154,7 +175,8 @@ def _holds(array: zarr.Array, plan: ArrayPlan) -> bool:
     return same and tuple(array.metadata.dimension_names or ()) == tuple(plan.dims)
 
 
-def _same_values(old: Any, new: np.ndarray) -> bool:
+def same_values(old: Any, new: np.ndarray) -> bool:
+    """Whether two arrays hold the same; NaN equals NaN."""
     values = np.asarray(old)
     if values.dtype.kind in "UOT":
         return values.tolist() == new.tolist()

@@ -51,7 +51,7 @@ class Chunks:
         ]
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Bytes of chunks; None for those that are not there."""
+        """Bytes of objects; None for those that are not there."""
         return sync(self._read(keys))
 
     def stored_sums(self, keys: Sequence[str]) -> list[int | None]:
@@ -59,12 +59,13 @@ class Chunks:
         found = sync(self._read(keys, _SUM_BYTES))
         return [None if content is None else stored_sum(content) for content in found]
 
-    def metadata(self, name: str) -> Any:
-        """What is stored about an array."""
-        content = sync(
-            self._store.get(f"{self.group}/{name}/zarr.json", default_buffer_prototype())
-        )
-        return {} if content is None else json.loads(content.to_bytes())
+    def metadata(self, names: Sequence[str]) -> dict[str, Any]:
+        """What is stored about arrays, by name."""
+        contents = self.read([f"{self.group}/{name}/zarr.json" for name in names])
+        return {
+            name: {} if content is None else json.loads(content)
+            for name, content in zip(names, contents, strict=True)
+        }
 
     def is_sound(self, key: str, content: bytes) -> bool:
         """Whether a chunk is what was written; True where its array has no checksums."""

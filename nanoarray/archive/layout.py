@@ -13,6 +13,8 @@ from nanoarray import schema
 
 #: Least length of the chunks of a column along `image`.
 _COLUMN = 8192
+#: Least and greatest side of a chunk of pixels.
+_LEAST_PX, _MOST_PX = 1024, 2048
 #: Maps with more tiles along a side than the first are cut into chunks of the second: the profiles
 #: of a mosaic are as large as its pixels.
 _LARGE_GRID, _TILES = 640, 256
@@ -182,7 +184,7 @@ def _chunk(dim: str, size: int) -> int:
     """
     if dim in ("tile_y", "tile_x"):
         return size if size <= _LARGE_GRID else _TILES
-    return min(max(size, 1024), 2048) if dim in ("y", "x") else size
+    return min(max(size, _LEAST_PX), _MOST_PX) if dim in ("y", "x") else size
 
 
 def constant_plan(

@@ -24,6 +24,7 @@ from nanoarray.archive.build import BLOCK_KEY as BLOCK_KEY
 from nanoarray.archive.build import BLOCK_SUM as BLOCK_SUM
 from nanoarray.archive.build import put_constants as put_constants
 from nanoarray.archive.build import resize_group as resize_group
+from nanoarray.archive.build import same_values as same_values
 from nanoarray.archive.guard import check_safe
 from nanoarray.archive.layout import ArrayPlan as ArrayPlan
 from nanoarray.archive.layout import GroupPlan as GroupPlan

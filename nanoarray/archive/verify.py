@@ -126,17 +126,10 @@ def seal(url: str, group: str, block_arrays: Sequence[str]) -> str:
         Its arrays that blocks fill.
     """
     place = chunks.Chunks(url, group)
-    sums: dict[str, int | None] = {}
-    for name in place.arrays:
-        if name not in (*block_arrays, store.BLOCK_KEY, store.BLOCK_SUM):
-            keys = place.keys(name)
-            sums.update(zip(keys, place.stored_sums(keys), strict=True))
-    metadata = {
-        name: place.metadata(name)
-        for name in place.arrays
-        if name not in (store.BLOCK_KEY, store.BLOCK_SUM)
-    }
-    return prov.digest(sums, metadata)
+    names = [name for name in place.arrays if name not in (store.BLOCK_KEY, store.BLOCK_SUM)]
+    keys = [key for name in names if name not in block_arrays for key in place.keys(name)]
+    sums = dict(zip(keys, place.stored_sums(keys), strict=True))
+    return prov.digest(sums, place.metadata(names))
 
 
 def _verify_group(url: str, group: str) -> tuple[list[Damage], int, int, bool]:

@@ -61,3 +61,9 @@ def scaled(core: Window, factor: int, shape: tuple[int, ...]) -> Window:
         slice(s.start * factor, min(s.stop * factor, n)) for s, n in zip(core, shape, strict=False)
     )
     return rows, columns
+
+
+def sampled_in(core: Window, every: int) -> Window:
+    """Where in a field every so many rows and columns of the whole array are."""
+    rows, columns = (slice(-s.start % every, None, every) for s in core)
+    return rows, columns

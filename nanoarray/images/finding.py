@@ -61,7 +61,7 @@ def find_real(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
     if _is_folder_micrograph(place) or (os.path.lexists(place) and not os.path.isdir(place)):
         return [(os.path.realpath(place), Path(place))]
     if os.path.isdir(place):
-        files = sorted(_walk(place), key=lambda entry: entry[1])
+        files = sorted(_walk(place), key=lambda entry: entry[1].parts)
         if not files:
             raise InputError(f"folder '{place}' holds no micrograph ({_suffix_text()})")
         return files

@@ -222,7 +222,7 @@ def _write(
         news = settled_news(rows, draft.news, draft.before)
         columns, notes = tag_columns(rows, draft.merged, draft.before, news, draft.options)
         trim(url, columns, plan.resolved["dtype"])
-        write_columns(url, columns, units)
+        write_columns(url, columns, units, written=draft.columns)
     return replace(draft, rows=rows, news=news, columns=columns, notes=notes)
 
 

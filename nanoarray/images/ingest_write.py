@@ -30,7 +30,7 @@ from nanoarray.images.formats import Frame
 from nanoarray.images.geometry import Stretch, stretched
 from nanoarray.images.read import Micrograph, frames_of, open_source, quiet_tifffile
 from nanoarray.images.scan import ScannedImage, decoded, stamp_of, unreadable
-from nanoarray.images.source import Source
+from nanoarray.images.source import Source, read_ahead
 
 KERNEL_VERSION = 1
 #: Images per block: large enough that a task is not overhead, small enough to share a few images.
@@ -115,16 +115,30 @@ def trim(url: str, columns: Mapping[str, np.ndarray], dtype: str) -> None:
     store.resize_group(url, "images", _plan(sizes, dtype))
 
 
-def write_columns(url: str, columns: Mapping[str, np.ndarray], units: Mapping[str, str]) -> None:
-    """Write the one-dimensional variables, whole."""
+def write_columns(
+    url: str,
+    columns: Mapping[str, np.ndarray],
+    units: Mapping[str, str],
+    *,
+    written: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write the one-dimensional variables, whole; those that were ``written`` so are left."""
 
     def attrs(name: str) -> Mapping[str, Any]:
         entry = schema.known("images", name)
         known = {"units": units.get(name, "1"), "long_name": f"tag {name}"}
         return entry.attrs if entry else known
 
-    whole = {name: (("image",), values, attrs(name)) for name, values in columns.items()}
+    whole = {
+        name: (("image",), values, attrs(name))
+        for name, values in columns.items()
+        if written is None or name not in written or not _same(written[name], values)
+    }
     store.put_constants(url, "images", whole)
+
+
+def _same(old: np.ndarray, new: np.ndarray) -> bool:
+    return old.dtype == new.dtype and store.same_values(old, new)
 
 
 def write_pixels(
@@ -260,6 +274,8 @@ def write_blocks(
     ``layouts`` are those of the pixels and of the files' metadata. Gives the number of each block,
     its rows, and the checksum of the chunks that were written.
     """
+    for path in dict.fromkeys(image.row.path for block in blocks for image in block.images):
+        read_ahead(path, most_bytes=TASK_BYTES)
     with quiet_tifffile():
         return [(block.number, *_write_block(layouts, block)) for block in blocks]
 

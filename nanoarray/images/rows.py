@@ -207,7 +207,8 @@ def _column(name: str, values: list[Any]) -> np.ndarray:
         if not numeric:
             bad = next(v for v in values if v is not None and isinstance(v, str))
             raise InputError(f"tag {name} is {bad!r}: expected a number [{entry.units}]")
-        return np.array([entry.fill_value if v is None else v for v in values], dtype=entry.dtype)
+        fill = entry.fill_value
+        return np.array([fill if v is None else v for v in values], dtype=entry.dtype)
     if numeric and entry is None:
         return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
     return np.array(["" if v is None else _text(v) for v in values], dtype=object)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nanoarray.archive import store
-from nanoarray.archive.blocks import within
 from nanoarray.archive.careful import run_careful
 from nanoarray.archive.engine import TIME_LIMIT_S, Progress
 from nanoarray.archive.executor import Executor
 from nanoarray.archive.tasks import run_tasks
+from nanoarray.archive.time_limit import within
 from nanoarray.errors import ImageError, InputError, NanoarrayError
 from nanoarray.images.finding import find_real
 from nanoarray.images.formats import Frame
@@ -29,10 +29,12 @@ from nanoarray.images.read import (
     scale_of,
 )
 from nanoarray.images.scale import ScaleReading
-from nanoarray.images.source import MAX_FILE_BYTES, Source
+from nanoarray.images.source import MAX_FILE_BYTES, Source, read_ahead
 from nanoarray.images.tags import tags_of_header
 
 _SCAN_BATCH = 16
+#: Most headers are within so much of the start of a file.
+_AHEAD_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,20 @@ def image_ids(sources: Sequence[str | os.PathLike[str]], url: str) -> dict[str, 
     inside = os.path.realpath(url) + os.sep
     for source in sources:
         folder = os.fspath(source)
-        if store.is_store(folder):
+        if not os.path.isfile(folder) and store.is_store(folder):
             raise InputError(f"{source} is a nanoarray store, expected micrographs as SOURCE")
-        within = os.path.isdir(folder)
+        above = os.path.join(Path(folder), "") if os.path.isdir(folder) else ""
         for real, path in find_real(folder):
             if real in seen or real.startswith(inside):
                 continue
             seen.add(real)
-            relative = os.path.relpath(path, folder) if within else path.name
+            name = str(path)
+            if not above:
+                relative = path.name
+            elif name.startswith(above):
+                relative = name[len(above) :]
+            else:
+                relative = os.path.relpath(name, folder)
             whole = as_text(relative.replace(os.sep, "/"))
             wanted.setdefault(os.path.splitext(whole)[0], []).append((whole, path))
     found: dict[str, Path] = {}
@@ -222,6 +230,9 @@ def _without(batch: tuple, reasons: Mapping[int, str]) -> tuple:
 def _scan_batch(
     entries: Sequence[tuple[str, str, KnownFile | None, str, bool]], scale_bar: str
 ) -> list[ScannedImage]:
+    for _, path, _, problem, _ in entries:
+        if not problem:
+            read_ahead(path, most_bytes=_AHEAD_BYTES)
     with quiet_tifffile():
         return [row for entry in entries for row in _scan_file(*entry, scale_bar)]
 

@@ -120,6 +120,27 @@ class Source:
         return None
 
 
+def read_ahead(path: str, *, most_bytes: int) -> None:
+    """Have the system read a file's first ``most_bytes``, and its end, while others are worked on.
+
+    Where it cannot, the file is read when it is asked for. What is wrong with it, its reader says.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(OSError):
+        state = os.stat(path)
+        if not stat.S_ISREG(state.st_mode):
+            return
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(file, 0, most_bytes, os.POSIX_FADV_WILLNEED)
+            if state.st_size > most_bytes:
+                end = state.st_size - _FINGERPRINT_BYTES
+                os.posix_fadvise(file, end, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(file)
+
+
 def first_bytes(path: str | os.PathLike[str]) -> bytes:
     """The first bytes of a file that can be a micrograph; raises as `read_bytes` does."""
     return _read(path, SIGNATURE_BYTES, most=math.inf)

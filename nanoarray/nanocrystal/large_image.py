@@ -84,7 +84,7 @@ def measure_some(
         and has nothing without a label in it, is filled with the mean of what is around it.
     """
     parts = []
-    for first, last, window in _windows(boxes, some, objects.shape):
+    for places, window in _windows(boxes, np.arange(some.start, some.stop), objects.shape):
         labels, grey = np.asarray(objects[window]), pixels[window]
         rows = measure_crystals(labels, grey, pixel_size_nm=pixel_size_nm)
         crops = cut_crops(labels, grey, size=crop_size)
@@ -95,26 +95,31 @@ def measure_some(
             "crop_origin_y": crops.origin[:, 0],
             "crop_origin_x": crops.origin[:, 1],
         }
-        own = (rows["label"] > first) & (rows["label"] <= last)
+        own = np.isin(rows["label"], places + 1)
         parts.append(_moved({name: values[own] for name, values in rows.items()}, window))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.argsort(columns["label"])
+    columns = {name: values[order] for name, values in columns.items()}
     return columns | edge_columns(columns["bbox"], (objects.shape[0], objects.shape[1]))
 
 
 def _windows(
-    boxes: NDArray[np.int32], some: slice, shape: tuple[int, ...]
-) -> Iterator[tuple[int, int, Window]]:
-    """Runs of objects that are near each other, and the windows that measuring them needs."""
-    first = some.start
-    while first < some.stop:
-        last, window = first + 1, _window(boxes[first : first + 1], shape)
-        while last < some.stop:
-            wider = _window(boxes[first : last + 1], shape)
-            if (wider[0].stop - wider[0].start) * (wider[1].stop - wider[1].start) > _WINDOW_PX:
-                break
-            last, window = last + 1, wider
-        yield first, last, window
-        first = last
+    boxes: NDArray[np.int32], places: NDArray[np.intp], shape: tuple[int, ...]
+) -> Iterator[tuple[NDArray[np.intp], Window]]:
+    """Objects that are near each other, and the windows that measuring them needs.
+
+    Objects that follow one another lie side by side over the whole width of the image: they are
+    halved across the longer side of where they lie until their window is small enough.
+    """
+    window = _window(boxes[places], shape)
+    sides = [s.stop - s.start for s in window]
+    if places.size == 1 or sides[0] * sides[1] <= _WINDOW_PX:
+        yield places, window
+        return
+    axis = int(np.ptp(boxes[places, :2], axis=0).argmax())
+    places = places[np.argsort(boxes[places, axis], kind="stable")]
+    for half in np.array_split(places, 2):
+        yield from _windows(boxes, half, shape)
 
 
 def _window(boxes: NDArray[np.int32], shape: tuple[int, ...]) -> Window:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from nanoarray.archive.image_writer import Part
+from nanoarray.archive.once import Once
 from nanoarray.archive.stage import LeftOut
 from nanoarray.archive.stored_image import StoredImage
 from nanoarray.fields import sizes
@@ -18,10 +18,8 @@ from nanoarray.fields.windows import cores
 from nanoarray.nanocrystal.large_image import Objects, find_boxes, measure_some
 from nanoarray.nanocrystal.parameters import CrystalMapsParameters
 
-#: Bounding boxes of the objects of large images that were measured last, by the opened group.
-_boxes: dict[tuple[int, int], tuple[xr.Dataset, np.ndarray]] = {}
-_lock = threading.Lock()
-_MOST_BOXES = 4
+#: Bounding boxes of the objects of large images.
+_boxes = Once[np.ndarray]()
 
 
 def is_large(images: xr.Dataset, i: int) -> bool:
@@ -66,7 +64,7 @@ def measure(
     columns: dict[str, Any] = measure_some(
         objects,
         stored(images, "intensity", images, i),
-        _boxes_of(maps, objects, i, crystals + len(reasons)),
+        _boxes.get(maps, i, lambda: find_boxes(objects, crystals + len(reasons))),
         some,
         pixel_size_nm=float(images["pixel_size"][i]),
         crop_size=crop_size,
@@ -76,17 +74,6 @@ def measure(
     columns["source_label"] = np.full(count, -1, np.int64)
     columns["rejected"] = np.array(([""] * crystals + reasons)[some], dtype=object)
     return columns
-
-
-def _boxes_of(maps: xr.Dataset, objects: Objects, i: int, count: int) -> np.ndarray:
-    """Bounding boxes of the objects of an image; looked for once for all blocks of its rows."""
-    with _lock:
-        if (id(maps), i) not in _boxes:
-            while len(_boxes) >= _MOST_BOXES:
-                del _boxes[next(iter(_boxes))]
-            # With the group itself, so that its identity is not another's later.
-            _boxes[id(maps), i] = maps, find_boxes(objects, count)
-        return _boxes[id(maps), i][1]
 
 
 def stored(group: xr.Dataset, name: str, images: xr.Dataset, i: int) -> StoredImage:

@@ -71,6 +71,7 @@ def _card(
     alt = f"Micrograph, image {name}, {_extent(picture)}"
     shown = large_images.overview(image) if large else image
     panels = [image_panel(plot_micrograph(shown), alt, "micrograph")]
+    groups = groups if large else large_images.without_padding(image, groups)
     grains, symmetry = ([], 0) if large else grain_panels(groups, image, i)
     panels += grains
     if large:

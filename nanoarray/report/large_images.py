@@ -1,7 +1,8 @@
-"""Large images on the page: reduced as a whole, and their middle as it is."""
+"""Large images on the page: reduced, their middle as it is; and small ones beside them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -36,6 +37,23 @@ def overview(image: xr.Dataset) -> xr.Dataset:
         width=-(-width // step),
         pixel_size=image["pixel_size"] * step,
     )
+
+
+def without_padding(image: xr.Dataset, groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """The groups as far as one image reaches: arrays have the size of the largest image."""
+    own = {"y": slice(0, int(image["height"])), "x": slice(0, int(image["width"]))}
+    common = [float(ds["common_pixel_size"]) for ds in groups.values() if "common_pixel_size" in ds]
+    scale = common[0] / float(image["pixel_size"]) if common else math.nan
+    scale = scale if math.isfinite(scale) else 1.0
+    parts = {}
+    for name, ds in groups.items():
+        for dim, pixels in (("tile_y", "y"), ("tile_x", "x")):
+            if dim in ds.coords:
+                # Scaling happens about the outer corner of the first pixel, whose centre is at 0.
+                centres = (ds[dim].values + 0.5) * scale - 0.5
+                own[dim] = slice(0, int(np.count_nonzero(centres < own[pixels].stop)))
+        parts[name] = ds.isel(own, missing_dims="ignore")
+    return parts
 
 
 def middle(

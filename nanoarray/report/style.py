@@ -218,7 +218,7 @@ def tag_unit(name: str) -> str:
 
 def number_text(value: Any) -> str:
     """A tag's value: numbers without needless digits."""
-    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+    return f"{value:.12g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def is_missing(value: Any) -> bool:

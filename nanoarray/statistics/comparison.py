@@ -26,11 +26,11 @@ from nanoarray.statistics.cohort import (
     mean_sizes,
 )
 from nanoarray.statistics.resampling import (
-    bootstrap_counts,
     check_resampling,
     condition_rng,
     holm,
     no_test_reason,
+    of_resamples,
     permutation_test,
     welch_reach,
 )
@@ -171,10 +171,8 @@ def _compare(
     counts = [len(values) for values in sums]
     value_a, value_b = (float(mean_sizes(values.sum(axis=0))[statistic]) for values in sums)
     drawn = [
-        mean_sizes(bootstrap_counts(count, resamples=resamples, rng=rng) @ values)[statistic]
-        if count
-        else np.full(resamples, np.nan)
-        for values, count, rng in zip(sums, counts, rngs, strict=False)
+        _drawn(values, statistic, resamples=resamples, rng=rng)
+        for values, rng in zip(sums, rngs, strict=False)
     ]
     row: dict[str, Any] = {
         "statistic": statistic,
@@ -214,3 +212,14 @@ def _compare(
         notes.append(f"sample {shared[0] or 'unknown'} is in both conditions, taken as two")
     row["notes"] = "; ".join(dict.fromkeys(note for note in notes if note))
     return row
+
+
+def _drawn(
+    sums: FloatArray, statistic: str, *, resamples: int, rng: np.random.Generator
+) -> FloatArray:
+    """A mean size in resamples of the units; NaN without any."""
+    if not len(sums):
+        return np.full(resamples, np.nan)
+    return of_resamples(
+        lambda counts: mean_sizes(counts @ sums), len(sums), resamples=resamples, rng=rng
+    )[statistic]

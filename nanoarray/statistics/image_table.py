@@ -226,4 +226,5 @@ def _key(value: object) -> tuple[int, float, str]:
 
 
 def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
+    # Digits enough for dates and numbers of batches, and not those of rounding.
+    return f"{value:.12g}" if isinstance(value, (float, np.floating)) else str(value)

@@ -10,7 +10,7 @@ import math
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import combinations, islice
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,16 +22,18 @@ from nanoarray.errors import InputError
 __all__ = [
     "IntervalMethod",
     "PermutationResult",
-    "bootstrap_counts",
     "bootstrap_interval",
     "bootstrap_standard_error",
     "check_resampling",
     "condition_rng",
     "exchange_test",
     "holm",
+    "in_parts",
     "no_test_reason",
+    "of_resamples",
     "permutation_test",
     "welch_reach",
+    "without_each_unit",
 ]
 
 FloatArray = npt.NDArray[np.float64]
@@ -40,8 +42,11 @@ IntervalMethod = Literal["t", "percentile", "bca"]
 #: Of the resamples, how many may have no value (no particle drawn) before there is no interval.
 _MAX_UNDEFINED = 0.05
 
-#: Arrangements times units that are worked on at once, which bounds memory to some 100 MB.
+#: Arrangements or resamples times units that are worked on at once: some 100 MB.
 _CHUNK_VALUES = 2_000_000
+
+#: Logarithm of numbers that a float still holds.
+_LOG_LARGEST = math.log(sys.float_info.max) - 1
 
 
 class PermutationResult(NamedTuple):
@@ -69,9 +74,59 @@ def condition_rng(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def bootstrap_counts(units: int, *, resamples: int, rng: np.random.Generator) -> FloatArray:
-    """How often each unit is drawn in each resample, (resamples, units), rows sum to `units`."""
-    return rng.multinomial(units, np.full(units, 1.0 / units), size=resamples).astype(np.float64)
+def of_resamples(
+    statistics: Callable[[FloatArray], dict[str, FloatArray]],
+    units: int,
+    *,
+    draw: int | None = None,
+    resamples: int,
+    rng: np.random.Generator,
+) -> dict[str, FloatArray]:
+    """Statistics of resamples of the units, in memory that does not grow with their product.
+
+    Parameters
+    ----------
+    statistics
+        Takes how often each unit is drawn in r resamples, (r, units), and returns values by name,
+        r along the first axis.
+    units, resamples
+        Number of units, at least 1, and of resamples.
+    draw
+        Number of units that are drawn in each resample; None: `units`.
+
+    Returns
+    -------
+    Values by name, (resamples,) along the first axis.
+    """
+    equal = np.full(units, 1.0 / units)
+
+    def part(start: int, stop: int) -> dict[str, FloatArray]:
+        counts = rng.multinomial(units if draw is None else draw, equal, size=stop - start)
+        return statistics(counts.astype(np.float64))
+
+    return in_parts(part, resamples, units)
+
+
+def without_each_unit(
+    statistics: Callable[[FloatArray], dict[str, FloatArray]], units: int
+) -> dict[str, FloatArray]:
+    """Statistics without one unit each, (units,) values by name; see `of_resamples`."""
+
+    def part(start: int, stop: int) -> dict[str, FloatArray]:
+        counts = np.ones((stop - start, units))
+        counts[np.arange(stop - start), np.arange(start, stop)] = 0.0
+        return statistics(counts)
+
+    return in_parts(part, units, units)
+
+
+def in_parts(
+    part: Callable[[int, int], dict[str, FloatArray]], rows: int, units: int
+) -> dict[str, FloatArray]:
+    """Values of rows `start` to `stop` of a table with a column per unit, some rows at a time."""
+    step = max(1, _CHUNK_VALUES // units)
+    found = [part(start, min(start + step, rows)) for start in range(0, rows, step)]
+    return {name: np.concatenate([values[name] for values in found]) for name in found[0]}
 
 
 def bootstrap_standard_error(values: FloatArray, *, units: int) -> float:
@@ -223,14 +278,12 @@ def exchange_test(
     """
     strata = np.zeros(len(level), np.intp) if strata is None else strata
     blocks = [np.flatnonzero(strata == code) for code in np.unique(strata)]
-    arrangements = math.prod(_arrangement_count(level[block]) for block in blocks)
+    arrangements = _arrangement_count([level[block] for block in blocks])
     if arrangements < 2:
-        return PermutationResult(math.nan, 1.0, float(arrangements), True)
+        return PermutationResult(math.nan, 1.0, arrangements, True)
     exact = arrangements <= permutations
     if exact:
-        parts = [list(_distinct_permutations(level[block])) for block in blocks]
-        levels = np.array([np.concatenate(choice) for choice in product(*parts)])
-        values = statistic(levels)
+        values = _all_statistics(statistic, level, blocks)
     else:
         values = _drawn_statistics(statistic, level, strata, permutations=permutations, rng=rng)
     observed = statistic(level[None])[0]
@@ -238,12 +291,10 @@ def exchange_test(
     high = float(np.quantile(values, 1 - alpha))
     if not exact:
         p_value = (1 + int(at_least.sum())) / (permutations + 1)
-        # Of some thousand units there are more arrangements than a float can say.
-        many = float(min(arrangements, int(sys.float_info.max)))
-        return PermutationResult(p_value, 1 / (permutations + 1), many, False, high)
+        return PermutationResult(p_value, 1 / (permutations + 1), arrangements, False, high)
     smallest = float((values >= values.max() * (1 - 1e-9)).mean())
     p_value = float(at_least.mean()) if smallest <= alpha else math.nan
-    return PermutationResult(p_value, smallest, float(arrangements), True, high)
+    return PermutationResult(p_value, smallest, arrangements, True, high)
 
 
 def welch_reach(drawn: list[FloatArray], counts: list[int], *, interval: float) -> float:
@@ -319,6 +370,29 @@ def _bca_tails(
     return result
 
 
+def _all_statistics(
+    statistic: Callable[[FloatArray], FloatArray],
+    level: FloatArray,
+    blocks: list[npt.NDArray[np.intp]],
+) -> FloatArray:
+    """Statistics of all distinct arrangements within the strata, some at a time."""
+    varying = [block for block in blocks if np.ptp(level[block]) > 0]
+    whole = level.copy()
+
+    def arrangements(k: int) -> Iterator[FloatArray]:
+        if k == len(varying):
+            yield whole.copy()
+            return
+        for order in _distinct_permutations(level[varying[k]]):
+            whole[varying[k]] = order
+            yield from arrangements(k + 1)
+
+    rows, step, parts = arrangements(0), max(1, _CHUNK_VALUES // len(level)), []
+    while some := list(islice(rows, step)):
+        parts.append(statistic(np.array(some)))
+    return np.concatenate(parts)
+
+
 def _drawn_statistics(
     statistic: Callable[[FloatArray], FloatArray],
     level: FloatArray,
@@ -356,25 +430,38 @@ def _studentized_slope(
     return np.where(flat, 0.0, np.where(perfect, 1e9, statistic))
 
 
-def _arrangement_count(level: FloatArray) -> int:
-    _, repeats = np.unique(level, return_counts=True)
-    return math.factorial(len(level)) // math.prod(math.factorial(int(n)) for n in repeats)
+def _arrangement_count(blocks: list[FloatArray]) -> float:
+    """Number of distinct arrangements, exact where it is small; at most the largest float."""
+    total = 1
+    for level in blocks:
+        left = len(level)
+        for repeats in np.unique(level, return_counts=True)[1].tolist():
+            # Factorials of a million units would take hours.
+            if _log_choose(left, repeats) + math.log(total) > _LOG_LARGEST:
+                return sys.float_info.max
+            total *= math.comb(left, repeats)
+            left -= repeats
+    return float(total)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _distinct_permutations(level: FloatArray) -> Iterator[FloatArray]:
     """All different orders of values of which some are equal."""
     values, repeats = np.unique(level, return_counts=True)
-    remaining = repeats.copy()
-    current = np.empty(len(level))
+    # The most frequent value is everywhere else: one unit among thousands has thousands of places.
+    most = int(np.argmax(repeats))
+    others = [i for i in range(len(values)) if i != most]
 
-    def place(position: int) -> Iterator[FloatArray]:
-        if position == len(level):
-            yield current.copy()
+    def place(current: FloatArray, free: npt.NDArray[np.intp], k: int) -> Iterator[FloatArray]:
+        if k == len(others):
+            yield current
             return
-        for code in np.flatnonzero(remaining):
-            remaining[code] -= 1
-            current[position] = values[code]
-            yield from place(position + 1)
-            remaining[code] += 1
+        for chosen in map(list, combinations(range(len(free)), int(repeats[others[k]]))):
+            following = current.copy()
+            following[free[chosen]] = values[others[k]]
+            yield from place(following, np.delete(free, chosen), k + 1)
 
-    return place(0)
+    return place(np.full(len(level), values[most]), np.arange(len(level)), 0)

@@ -22,6 +22,7 @@ from nanoarray.statistics.image_table import Units, tag_codes
 from nanoarray.statistics.resampling import (
     check_resampling,
     condition_rng,
+    in_parts,
     no_test_reason,
     permutation_test,
 )
@@ -191,11 +192,9 @@ def _mixed_unit(
     of_image: IntArray, level: FloatArray, stratum: IntArray, names: Sequence[str]
 ) -> str | None:
     """Find a unit whose images do not all have one level and one stratum."""
-    for code, name in enumerate(names):
-        rows = of_image == code
-        if np.ptp(level[rows]) > 0 or np.ptp(stratum[rows]) > 0:
-            return name or "unknown"
-    return None
+    first = np.unique(of_image, return_index=True)[1]
+    differs = (level != level[first][of_image]) | (stratum != stratum[first][of_image])
+    return names[int(of_image[differs].min())] or "unknown" if differs.any() else None
 
 
 def _no_trend(units: int, level: FloatArray, stratum: IntArray) -> dict[str, Any]:
@@ -238,11 +237,7 @@ def _trend(
     row |= {"slope": slope, "ratio_per_unit": math.exp(slope)}
     freedom = len(response) - len(np.unique(stratum)) - 1
     if freedom >= 1:
-        counts = np.concatenate(
-            [rng.multinomial(n, np.full(n, 1.0 / n), size=resamples) for n in np.bincount(stratum)],
-            axis=1,
-        ).astype(np.float64)
-        drawn = _slopes(response, level, stratum, counts)
+        drawn = _resampled_slopes(response, level, stratum, resamples=resamples, rng=rng)
         reach = stats.t.ppf((1 + interval) / 2, freedom) * np.nanstd(drawn)
         row |= {"slope_low": slope - reach, "slope_high": slope + reach}
     result = permutation_test(
@@ -255,6 +250,25 @@ def _trend(
         "note": no_test_reason(result, alpha=1 - interval),
     }
     return row
+
+
+def _resampled_slopes(
+    response: FloatArray,
+    level: FloatArray,
+    stratum: IntArray,
+    *,
+    resamples: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Slopes of resamples of the units within strata, which are sorted."""
+    sizes = np.bincount(stratum)
+
+    def part(start: int, stop: int) -> dict[str, FloatArray]:
+        counts = [rng.multinomial(n, np.full(n, 1.0 / n), size=stop - start) for n in sizes]
+        drawn = np.concatenate(counts, axis=1).astype(np.float64)
+        return {"slope": _slopes(response, level, stratum, drawn)}
+
+    return in_parts(part, resamples, len(response))["slope"]
 
 
 def _slopes(

@@ -13,7 +13,7 @@ from nanoarray.superlattice.grains.cells import cell_edges
 from nanoarray.superlattice.grains.foreign import cell_owners, foreign_grains, majority_of_cells
 from nanoarray.superlattice.grains.labels import orient_grains
 from nanoarray.superlattice.grains.measure import measure_grains
-from nanoarray.superlattice.one_image import Field, Grid, Mask, tiles_inside
+from nanoarray.superlattice.one_image import Field, Grid, Mask, own_tiles
 from nanoarray.superlattice.one_map import (
     map_variables,
     measure_map,
@@ -55,7 +55,9 @@ def map_from_labels(
         lattice and in grains smaller than ``min_diameter_spacings``.
     """
     given = foreign_grains(labels)
-    grain = _on_tiles(given.pixels, grid, field.factor, profile.shape[:2])
+    own = own_tiles(grid, *field.image.shape)
+    profile, valid = profile[own], valid[own]
+    grain = _on_tiles(given.pixels, grid, field.factor)
     least = min_tiles(field.spacing_px, grid, parameters)
     found = orient_grains(
         grain,
@@ -81,14 +83,13 @@ def map_from_labels(
     }
 
 
-def _on_tiles(
-    pixels: npt.NDArray[np.int32], grid: Grid, factor: float, shape: tuple[int, ...]
-) -> npt.NDArray[np.int32]:
-    """The grain of every tile of the collection's grid, 0 outside of this image."""
+def _on_tiles(pixels: npt.NDArray[np.int32], grid: Grid, factor: float) -> npt.NDArray[np.int32]:
+    """The grain of every tile of the image."""
     height, width = pixels.shape
-    rows, columns = tiles_inside(grid, round(height * factor), round(width * factor))
+    own = own_tiles(grid, round(height * factor), round(width * factor))
+    centres_y, centres_x = grid.centres_y[own[0]], grid.centres_x[own[1]]
     owners = []
-    for centres, length in ((grid.centres_y[rows], height), (grid.centres_x[columns], width)):
+    for centres, length in ((centres_y, height), (centres_x, width)):
         # Pixel centres are at integers: scaling happens about the outer edge of the first pixel.
         low, high = cell_edges(
             (centres + 0.5) / factor - 0.5,
@@ -97,10 +98,7 @@ def _on_tiles(
             to_edge=grid.coverage == "full",
         )
         owners.append(cell_owners(low, high, length))
-    grain = np.zeros(shape, np.int32)
-    found = majority_of_cells(pixels, owners[0], owners[1], (rows.size, columns.size))
-    grain[np.ix_(rows, columns)] = found
-    return grain
+    return majority_of_cells(pixels, owners[0], owners[1], (centres_y.size, centres_x.size))
 
 
 def measure_labels(

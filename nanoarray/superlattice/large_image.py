@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nanoarray.errors import InputError
-from nanoarray.fields.windows import Pixels, Window, spans
+from nanoarray.fields.windows import Pixels, Window, cores, spans
 from nanoarray.superlattice.grains.orientation import BAND_REACH_SPACINGS
 from nanoarray.superlattice.one_image import (
     Field,
     Grid,
     aligned_variance,
     features_of_tiles,
-    tiles_inside,
+    own_tiles,
     unusable,
 )
 from nanoarray.superlattice.parameters import PreparedParameters, TilesParameters
@@ -180,10 +180,8 @@ def _bands(shape: tuple[int, ...]) -> Iterator[Window]:
 
 def fields_of_tiles(grid: Grid, shape: tuple[int, ...]) -> Iterator[Window]:
     """Rows and columns of the tiles of every field of an image."""
-    counts = [indices.size for indices in tiles_inside(grid, shape[0], shape[1])]
-    for rows in spans(counts[0], FIELD_TILES):
-        for columns in spans(counts[1], FIELD_TILES):
-            yield rows, columns
+    rows, columns = own_tiles(grid, shape[0], shape[1])
+    yield from cores((rows.stop, columns.stop), FIELD_TILES)
 
 
 def large_tile_features(

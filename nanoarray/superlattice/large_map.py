@@ -28,7 +28,7 @@ from nanoarray.superlattice.grains.orientation import (
     symmetry_power,
 )
 from nanoarray.superlattice.large_image import CleanedPixels, fields_of_tiles
-from nanoarray.superlattice.one_image import Grid, Mask, tiles_inside
+from nanoarray.superlattice.one_image import Grid, Mask, own_tiles
 from nanoarray.superlattice.parameters import GrainMapsParameters
 
 #: Reads the profiles of a window of tiles: (tile_y, tile_x, angle).
@@ -46,6 +46,7 @@ def large_grain_map(
     band_pass: bool,
 ) -> dict[str, Any]:
     """`one_map.grain_map` of an image that is read in windows."""
+    valid = valid[own_tiles(grid, *cleaned.shape)]
     tile_strides = grid.tile_size_px / grid.stride_px
     step = max(1, round(tile_strides))
     symmetry: int = (
@@ -114,13 +115,11 @@ class _Missing:
 
 def map_areas(cleaned: CleanedPixels, grid: Grid) -> npt.NDArray[np.float64]:
     """Area [px2] of every tile's cell inside the image and outside its defects."""
-    rows, columns = tiles_inside(grid, *cleaned.shape)
-    area = np.zeros((grid.centres_y.size, grid.centres_x.size))
-    area[: rows.size, : columns.size] = areas_in_fields(
-        grid.centres_y[rows],
-        grid.centres_x[columns],
+    own = own_tiles(grid, *cleaned.shape)
+    return areas_in_fields(
+        grid.centres_y[own[0]],
+        grid.centres_x[own[1]],
         stride_px=grid.stride_px,
         missing=_Missing(cleaned),
         to_edge=grid.coverage == "full",
     )
-    return area

@@ -9,26 +9,43 @@ import numpy as np
 import xarray as xr
 
 from nanoarray.archive.image_writer import Part
+from nanoarray.archive.once import Once
 from nanoarray.archive.stage import Inputs, LeftOut
 from nanoarray.archive.stored_image import StoredImage
 from nanoarray.fields import sizes
-from nanoarray.fields.windows import cores
+from nanoarray.fields.windows import Window, cores
 from nanoarray.superlattice import large_image, large_map, one_image, one_map
 from nanoarray.superlattice.grids import grid_of
 from nanoarray.superlattice.large_image import CleanedPixels
-from nanoarray.superlattice.one_image import Grid
+from nanoarray.superlattice.one_image import Grid, own_tiles
 from nanoarray.superlattice.parameters import (
     GrainMapsParameters,
     PreparedParameters,
     TileClustersParameters,
     TilesParameters,
 )
-from nanoarray.superlattice.scale import scale_problem
+from nanoarray.superlattice.scale import scale_factor, scale_problem
+
+#: Measured grains of large images.
+measured = Once[dict[str, Any]]()
 
 
 def is_large(images: xr.Dataset, i: int) -> bool:
     """Whether image ``i`` is computed in fields."""
     return sizes.is_large(int(images["height"][i]), int(images["width"][i]))
+
+
+def any_large(images: xr.Dataset) -> bool:
+    """Whether the collection has such an image: then its maps are not read whole for any image."""
+    pixels = images["height"].values.astype(np.int64) * images["width"].values
+    return bool((pixels > sizes.WHOLE_PX).any())
+
+
+def own_window(images: xr.Dataset, maps: xr.Dataset, i: int) -> Window:
+    """Where the tiles of image ``i`` are in the maps of the collection."""
+    factor = scale_factor(float(images["pixel_size"][i]), float(maps["common_pixel_size"]))
+    sides = (round(int(images[name][i]) * factor) for name in ("height", "width"))
+    return own_tiles(grid_of(maps), *sides)
 
 
 def prepare(images: xr.Dataset, i: int, parameters: PreparedParameters) -> Iterator[Part]:
@@ -77,16 +94,15 @@ def tile(
 
 
 def cluster(
-    tiles: xr.Dataset, i: int, parameters: TileClustersParameters, model: dict[str, Any]
+    tiles: xr.Dataset,
+    i: int,
+    own: Window,
+    parameters: TileClustersParameters,
+    model: dict[str, Any],
 ) -> Iterator[Part]:
-    """Clusters of the tiles of a large image, by the model of the collection."""
-    if not model:
-        raise LeftOut(
-            "clusters of an image by itself need all of its tiles at once, and this one is "
-            'computed in fields: set tile_clusters.scope = "collection"'
-        )
+    """Clusters of the tiles of an image, which are at ``own``, by the model of the collection."""
     found: set[int] = set()
-    for core in cores(tiles["valid"].shape[1:], large_image.FIELD_TILES):
+    for core in cores((own[0].stop, own[1].stop), large_image.FIELD_TILES):
         labels = one_map.cluster_labels(vectors_in(tiles, i, core, parameters), parameters, model)
         found |= set(np.unique(labels["cluster"]).tolist()) - {-1}
         yield Part({"cluster": labels["cluster"]}, (core[0].start, core[1].start))
@@ -94,15 +110,16 @@ def cluster(
 
 
 class LargeVectors:
-    """Feature vectors of the tiles of a large image, to draw from."""
+    """Feature vectors of the tiles of an image in a large map, where they are at ``own``."""
 
-    def __init__(self, tiles: xr.Dataset, i: int, parameters: TileClustersParameters) -> None:
-        self._tiles, self._i, self._parameters = tiles, i, parameters
-        self._shape = tiles["valid"].shape[1:]
+    def __init__(
+        self, tiles: xr.Dataset, i: int, own: Window, parameters: TileClustersParameters
+    ) -> None:
+        self._tiles, self._i, self._own, self._parameters = tiles, i, own, parameters
 
     def finite(self) -> np.ndarray:
         """(tile_y, tile_x) True where a tile has features."""
-        known = np.zeros(self._shape, bool)
+        known = np.zeros(self._tiles["valid"].shape[1:], bool)
         for core in self._cores():
             known[core] = np.isfinite(self._read(core)).all(axis=-1)
         return known
@@ -125,7 +142,7 @@ class LargeVectors:
         return np.asarray(np.concatenate([vectors for _, vectors in found])[order])
 
     def _cores(self) -> Iterator[tuple[slice, slice]]:
-        return cores(self._shape, large_image.FIELD_TILES)
+        return cores((self._own[0].stop, self._own[1].stop), large_image.FIELD_TILES)
 
     def _read(self, window: tuple[slice, slice]) -> np.ndarray:
         return vectors_in(self._tiles, self._i, window, self._parameters)

@@ -229,6 +229,12 @@ def tiles_inside(
     return rows, columns
 
 
+def own_tiles(grid: Grid, height_px: float, width_px: float) -> tuple[slice, slice]:
+    """Where the tiles of an image of this size are in maps of the collection, which hold more."""
+    rows, columns = tiles_inside(grid, height_px, width_px)
+    return slice(0, rows.size), slice(0, columns.size)
+
+
 def alignment_of(
     variance: npt.NDArray[np.float32], parameters: TilesParameters
 ) -> npt.NDArray[np.uint8]:

@@ -29,7 +29,7 @@ from nanoarray.superlattice.grains.labels import (
 )
 from nanoarray.superlattice.grains.measure import measure_grains
 from nanoarray.superlattice.grains.paper import grains_from_clusters, paper_grains
-from nanoarray.superlattice.one_image import Field, Grid, Mask, aligned_variance, tiles_inside
+from nanoarray.superlattice.one_image import Field, Grid, Mask, aligned_variance, own_tiles
 from nanoarray.superlattice.parameters import GrainMapsParameters, TileClustersParameters
 
 #: A fit across the collection reads the tiles of at most so many images, drawn with the seed.
@@ -49,16 +49,17 @@ def grain_map(
     """Grains of one image from the orientation of its lattice.
 
     ``profile`` (tile_y, tile_x, angle) projection variance and ``valid`` (tile_y, tile_x) of the
-    collection's grid; ``band_pass`` as the tiles were made.
+    image's own tiles, which may be followed by others of the collection's grid; ``band_pass`` as
+    the tiles were made.
     """
+    own = own_tiles(grid, *field.image.shape)
+    profile, valid = profile[own], valid[own]
     # Where boundaries run is seen in smaller tiles than those that know the orientation.
     fine_tile = max(6, round(grid.tile_size_px * FINE_TILE_SPACINGS / TILE_SPACINGS))
-    rows, columns = tiles_inside(grid, *field.image.shape)
-    fine = np.full(profile.shape, np.nan, np.float32)
-    fine[: rows.size, : columns.size] = aligned_variance(
+    fine = aligned_variance(
         field,
-        grid.centres_y[rows],
-        grid.centres_x[columns],
+        grid.centres_y[own[0]],
+        grid.centres_x[own[1]],
         tile_size_px=fine_tile,
         angles_deg=angles_deg,
         band_pass=band_pass,
@@ -240,6 +241,8 @@ def grain_map_from_clusters(
     parameters: GrainMapsParameters,
 ) -> dict[str, Any]:
     """Grains of one image from the clusters of its tiles: a partition, or as the paper does it."""
+    own = own_tiles(grid, *field.image.shape)
+    profile, cluster = profile[own], cluster[own]
     area = _cell_areas(field, grid)
     open_cell = area > 0.5 * grid.stride_px**2
     published = np.zeros(0)
@@ -275,18 +278,16 @@ def min_tiles(spacing_px: float, grid: Grid, parameters: GrainMapsParameters) ->
 
 def _cell_areas(field: Field, grid: Grid) -> npt.NDArray[np.float64]:
     """Area [px2] of every tile's cell inside this image and outside its defects."""
-    rows, columns = tiles_inside(grid, *field.image.shape)
-    area = np.zeros((grid.centres_y.size, grid.centres_x.size))
-    area[np.ix_(rows, columns)] = cell_areas(
-        grid.centres_y[rows],
-        grid.centres_x[columns],
+    own = own_tiles(grid, *field.image.shape)
+    return cell_areas(
+        grid.centres_y[own[0]],
+        grid.centres_x[own[1]],
         stride_px=grid.stride_px,
         field_height_px=field.image.shape[0],
         field_width_px=field.image.shape[1],
         defect=field.missing,
         to_edge=grid.coverage == "full",
     )
-    return area
 
 
 def measured_px(field: Field) -> int:
@@ -368,12 +369,11 @@ def measure_map(
     centres_y = (grid.centres_y + 0.5) / factor - 0.5
     centres_x = (grid.centres_x + 0.5) / factor - 0.5
     # Only the tiles that this image has, so that the edge of the mapped field is known.
-    rows, cols = tiles_inside(grid, round(height * factor), round(width * factor))
-    own = np.ix_(rows, cols)
+    own = own_tiles(grid, round(height * factor), round(width * factor))
     grain, confidence = grain[own], confidence[own]
     cells: dict[str, Any] = {
-        "centres_y": centres_y[rows],
-        "centres_x": centres_x[cols],
+        "centres_y": centres_y[own[0]],
+        "centres_x": centres_x[own[1]],
         "stride_px": grid.stride_px / factor,
         "field_height_px": height,
         "field_width_px": width,

@@ -17,7 +17,7 @@ from nanoarray.superlattice.label_maps import (
     map_from_labels,
     measure_labels,
 )
-from nanoarray.superlattice.one_image import Field, Grid
+from nanoarray.superlattice.one_image import Field, Grid, own_tiles
 from nanoarray.superlattice.parameters import GrainMapsParameters
 
 __all__ = ["LABEL_MAP_NAMES", "dataset_map", "map_given", "measure_given"]
@@ -29,9 +29,12 @@ def map_given(
     """The map of image ``i``, whose grains are in a label image; ``field`` as it is tiled."""
     images, tiles = inputs["images"], inputs["tiles"]
     values = {n: images[n][i].values for n in ("image", "height", "width", "data_bar")}
-    values |= {n: tiles[n][i].values for n in ("projection_variance", "valid")}
-    values["defect"] = inputs["prepared"]["defect"][i].values
-    return dataset_map(values, field, grid_of(own), tiles["angle"].values, parameters)
+    grid = grid_of(own)
+    rows, columns = own_tiles(grid, *field.image.shape)
+    values |= {n: tiles[n][i, rows, columns].values for n in ("projection_variance", "valid")}
+    height, width = int(values["height"]), int(values["width"])
+    values["defect"] = inputs["prepared"]["defect"][i, :height, :width].values
+    return dataset_map(values, field, grid, tiles["angle"].values, parameters)
 
 
 def dataset_map(
@@ -62,10 +65,12 @@ def measure_given(
 ) -> dict[str, Any]:
     """Rows of the grains of image ``i`` of this shape; ``options`` as for `measure_labels`."""
     names = ("grain", "orientation", "orientation_confidence")
+    grid, factor = grid_of(maps), float(options["factor"])
+    rows, columns = own_tiles(grid, *(round(n * factor) for n in shape))
     return measure_labels(
         maps["grain_pixels"][i, : shape[0], : shape[1]].values,
         json.loads(str(maps["source_labels"][i].values) or "[]"),
-        {name: maps[name][i].values for name in names},
-        grid_of(maps),
+        {name: maps[name][i, rows, columns].values for name in names},
+        grid,
         **options,
     )

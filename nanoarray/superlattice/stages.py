@@ -135,13 +135,16 @@ def _plan_tile_clusters(inputs: Inputs, parameters: TileClustersParameters) -> G
     sizes = {name: tiles.sizes[name] for name in ("image", "tile_y", "tile_x")}
     constants = {n: tiles[n].values for n in ("tile_y", "tile_x")}
     if parameters.scope == "collection":
-        names = inputs["images"]["image"].values.tolist()
+        images = inputs["images"]
+        names = images["image"].values.tolist()
         made = np.flatnonzero(tiles["problem"].values.astype(object) == "").tolist()
         constants |= one_map.fit_collection(
             np.array(sorted(made, key=names.__getitem__), np.intp),
             lambda i: (
-                large_stages.LargeVectors(tiles, i, parameters)
-                if large_stages.is_large(inputs["images"], i)
+                large_stages.LargeVectors(
+                    tiles, i, large_stages.own_window(images, tiles, i), parameters
+                )
+                if large_stages.any_large(images)
                 else tile_vectors(tiles, i, parameters)
             ),
             parameters,
@@ -152,9 +155,16 @@ def _plan_tile_clusters(inputs: Inputs, parameters: TileClustersParameters) -> G
 def _cluster(inputs: Inputs, parameters: TileClustersParameters, own: xr.Dataset, i: int) -> Result:
     names = ("method", "centers", "center_cluster")
     model = {n: own[n].values for n in names} if "centers" in own else {}
-    if large_stages.is_large(inputs["images"], i):
-        return large_stages.cluster(inputs["tiles"], i, parameters, model)
-    vectors = tile_vectors(inputs["tiles"], i, parameters)
+    images, tiles = inputs["images"], inputs["tiles"]
+    if model and large_stages.any_large(images):
+        window = large_stages.own_window(images, tiles, i)
+        return large_stages.cluster(tiles, i, window, parameters, model)
+    if large_stages.is_large(images, i):
+        raise LeftOut(
+            "clusters of an image by itself need all of its tiles at once, and this one is "
+            'computed in fields: set tile_clusters.scope = "collection"'
+        )
+    vectors = tile_vectors(tiles, i, parameters)
     return one_map.cluster_labels(vectors, parameters, model)
 
 
@@ -189,13 +199,16 @@ def _map_grains(
         return large_stages.map_grains(inputs, field, i, own, parameters)
     if parameters.labels is not None:
         return stage_labels.map_given(inputs, parameters, own, i, field)
+    grid = grid_of(own)
+    here = (i, *one_image.own_tiles(grid, *field.image.shape))
+    profile = tiles["projection_variance"][here].values
     if parameters.method != "orientation":
         return one_map.grain_map_from_clusters(
             field,
-            grid_of(own),
+            grid,
             tiles["angle"].values,
-            tiles["projection_variance"][i].values,
-            inputs["tile_clusters"]["cluster"][i].values,
+            profile,
+            inputs["tile_clusters"]["cluster"][here].values,
             parameters,
         )
     band_pass = bool(tiles["band_pass"])
@@ -203,10 +216,10 @@ def _map_grains(
         _need_lattice(field)
     return one_map.grain_map(
         field,
-        grid_of(own),
+        grid,
         tiles["angle"].values,
-        tiles["projection_variance"][i].values,
-        tiles["valid"][i].values,
+        profile,
+        tiles["valid"][here].values,
         parameters,
         band_pass=band_pass,
     )
@@ -255,22 +268,29 @@ def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
     height, width = int(images["height"][i]), int(images["width"][i])
     size_nm = float(images["pixel_size"][i])
     defect = large_stages.stored(prepared, "defect", images, i)
+    large = large_stages.is_large(images, i)
     options: dict[str, Any] = {
         "symmetry": int(maps["symmetry"][i]),
-        "defect": defect if large_stages.is_large(images, i) else defect[:height, :width],
+        "defect": defect if large else defect[:height, :width],
         "factor": scale_factor(size_nm, float(maps["common_pixel_size"])),
         "pixel_size_nm": size_nm,
         "image_index": i,
     }
     if "grain_pixels" in maps:
         return stage_labels.measure_given(maps, i, (height, width), **options)
-    return one_map.measure_map(
-        maps["grain"][i].values,
-        maps["orientation"][i].values,
-        maps["orientation_confidence"][i].values,
-        grid_of(maps),
-        **options,
-    )
+
+    def measure() -> dict[str, Any]:
+        here = (i, *large_stages.own_window(images, maps, i))
+        return one_map.measure_map(
+            maps["grain"][here].values,
+            maps["orientation"][here].values,
+            maps["orientation_confidence"][here].values,
+            grid_of(maps),
+            **options,
+        )
+
+    # A large image has thousands of grains, in many blocks of rows.
+    return large_stages.measured.get(maps, i, measure) if large else measure()
 
 
 # --- grain_statistics -------------------------------------------------------------------------
@@ -389,7 +409,7 @@ STAGES: tuple[Stage, ...] = (
         "grain_maps",
         _grain_map_inputs,
         GrainMapsParameters,
-        3,
+        4,
         "image",
         _plan_grain_maps,
         _map_grains,

@@ -27,10 +27,10 @@ from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import ResampleUnit, Units
 from nanoarray.statistics.resampling import (
-    bootstrap_counts,
     bootstrap_standard_error,
     check_resampling,
     condition_rng,
+    of_resamples,
 )
 
 __all__ = [
@@ -175,7 +175,9 @@ def shares_with_intervals(
     share = sums.sum(axis=0) / total if total > 0 else np.full(len(groups), np.nan)
     variance = np.full(len(groups), np.nan)
     if len(units.names) >= 2 and total > 0:
-        drawn = bootstrap_counts(len(units.names), resamples=resamples, rng=rng) @ sums
+        drawn = of_resamples(
+            lambda counts: {"sums": counts @ sums}, len(units.names), resamples=resamples, rng=rng
+        )["sums"]
         with np.errstate(invalid="ignore"):
             drawn /= drawn.sum(axis=1, keepdims=True)
         errors = [bootstrap_standard_error(values, units=len(units.names)) for values in drawn.T]

@@ -34,11 +34,11 @@ from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import ResampleUnit, Units, condition_label
 from nanoarray.statistics.resampling import (
-    bootstrap_counts,
     check_resampling,
     condition_rng,
     holm,
     no_test_reason,
+    of_resamples,
     permutation_test,
     welch_reach,
 )
@@ -156,13 +156,7 @@ def _compare_sizes(
         drawn = []
         for name, of in zip(names, sums, strict=True):
             rng = condition_rng(settings.seed, f"{name} | {quantity}")
-            n = len(of.sums)
-            multiples = bootstrap_counts(n, resamples=settings.resamples, rng=rng) if n else None
-            drawn.append(
-                np.full(settings.resamples, np.nan)
-                if multiples is None
-                else size_statistics(multiples @ of.sums, of)[quantity]
-            )
+            drawn.append(_drawn(of, quantity, resamples=settings.resamples, rng=rng))
         sizes = [len(of.sums) for of in sums]
         reach = welch_reach(drawn, sizes, interval=settings.interval)
         logs = welch_reach([_log(d) for d in drawn], sizes, interval=settings.interval)
@@ -266,6 +260,18 @@ def _test(
         "exact": result.exact,
         "notes": "; ".join(dict.fromkeys(note for note in (*said, *notes) if note)),
     }
+
+
+def _drawn(of: SizeSums, quantity: str, *, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """A size statistic in resamples of the units; NaN without any."""
+    if not len(of.sums):
+        return np.full(resamples, np.nan)
+    return of_resamples(
+        lambda counts: size_statistics(counts @ of.sums, of),
+        len(of.sums),
+        resamples=resamples,
+        rng=rng,
+    )[quantity]
 
 
 def _sums(part: Population, units: Units) -> SizeSums:

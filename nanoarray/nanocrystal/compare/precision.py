@@ -24,10 +24,10 @@ from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
 from nanoarray.statistics.image_table import ResampleUnit, Units
 from nanoarray.statistics.resampling import (
-    bootstrap_counts,
     bootstrap_standard_error,
     check_resampling,
     condition_rng,
+    of_resamples,
 )
 
 __all__ = ["CURVE_COLUMNS", "PRECISION_COLUMNS", "precision_by_condition", "subsampling_curve"]
@@ -182,9 +182,14 @@ def _curve(
     whole: list[dict[str, Any]] = []
     single: list[dict[str, Any]] = []
     for count in counts if counts is not None else _grid(total):
-        drawn = rng.multinomial(count, np.full(total, 1 / total), size=resamples)
-        means = size_statistics(drawn @ of.sums, of)["mean_size"]
-        means = means[np.isfinite(means)]
+        drawn = of_resamples(
+            lambda drawn: size_statistics(drawn @ of.sums, of),
+            total,
+            draw=count,
+            resamples=resamples,
+            rng=rng,
+        )
+        means = drawn["mean_size"][np.isfinite(drawn["mean_size"])]
         # Of n units the bootstrap's variance is (n - 1) / n of an unbiased one.
         error = float(np.std(means)) * math.sqrt(total / (total - 1))
         crystals = count * measured / total
@@ -245,9 +250,14 @@ def _precision(
                 for term in (base * size**power, base)
             ]
         )
-        above, below = sums @ bootstrap_counts(resampled, resamples=resamples, rng=rng).T
-        with np.errstate(invalid="ignore", divide="ignore"):
-            clustered = bootstrap_standard_error(np.log(above / below), units=resampled)
+
+        def log_mean(counts: FloatArray) -> dict[str, FloatArray]:
+            above, below = sums @ counts.T
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return {"log": np.log(above / below)}
+
+        drawn = of_resamples(log_mean, resampled, resamples=resamples, rng=rng)
+        clustered = bootstrap_standard_error(drawn["log"], units=resampled)
     tail = (1 + wanted["confidence"]) / 2
     plain = clustered * float(stats.norm.ppf(tail))
     return row | {

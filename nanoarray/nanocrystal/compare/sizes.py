@@ -13,8 +13,9 @@ from nanoarray.statistics.distribution import normal_distance, weighted_quantile
 from nanoarray.statistics.image_table import Units
 from nanoarray.statistics.resampling import (
     IntervalMethod,
-    bootstrap_counts,
     bootstrap_interval,
+    of_resamples,
+    without_each_unit,
 )
 
 __all__ = [
@@ -167,18 +168,14 @@ def size_intervals(
     if count >= 2 and chosen.any():
         size, weight = part.size_nm[chosen], part.weight[chosen]
         unit = part.unit_of_object(units, sizes=True)[chosen]
-        counts = bootstrap_counts(count, resamples=resamples, rng=rng)
-        others = 1.0 - np.eye(count)  # each unit left out once
         of = size_sums(size, weight, unit, count)
-        drawn = size_statistics(counts @ of.sums, of)
-        left_out = size_statistics(others @ of.sums, of)
 
-        def median(counts: FloatArray) -> FloatArray:
-            return weighted_quantile(size, 0.5, weight=weight, unit=unit, counts=counts)
+        def statistics(counts: FloatArray) -> dict[str, FloatArray]:
+            median = weighted_quantile(size, 0.5, weight=weight, unit=unit, counts=counts)
+            return {**size_statistics(counts @ of.sums, of), "median_size": median}
 
-        drawn["median_size"] = median(counts)
-        if method == "bca":
-            left_out["median_size"] = median(others)
+        drawn = of_resamples(statistics, count, resamples=resamples, rng=rng)
+        left_out = without_each_unit(statistics, count) if method == "bca" else {}
         for name in names:
             ends[name] = bootstrap_interval(
                 values[name],

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanoarray.errors import ImageError
+from nanoarray.fields import sizes
 from nanoarray.fields.components import joined
 from nanoarray.fields.packed import PackedArray
-from nanoarray.fields.windows import Pixels, Window, inner, spans, widened
+from nanoarray.fields.windows import Pixels, Window, cores, inner, sampled_in, spans, widened
 from nanoarray.nanocrystal.segment.net import Look, Polarity, look_at
 from nanoarray.nanocrystal.segment.net_decode import Decoding, decode
 from nanoarray.nanocrystal.segment.net_labels import draw_window
@@ -103,8 +104,11 @@ def _levels(pixels: Pixels) -> tuple[float, float]:
     """1st and 99th percentile of every so many pixels of the image."""
     height, width = pixels.shape
     every = max(1, int(np.sqrt(height * width / _LEVELS_PX)))
-    rows = [pixels[y : y + 1, 0:width][:, ::every] for y in range(0, height, every)]
-    values = np.concatenate(rows).astype(np.float32)
+    parts = [
+        pixels[core][sampled_in(core, every)].ravel()
+        for core in cores((height, width), sizes.FIELD_PX)
+    ]
+    values = np.concatenate(parts).astype(np.float32)
     if not np.isfinite(values).all():
         raise ImageError("the image has values that are not finite: mend it before segmentation")
     low, high = np.percentile(values, [1, 99])

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.figure import Figure
 
+from nanoarray.report import large_images
 from nanoarray.report.canvas import Picture, picture_of
 from nanoarray.report.contents import Contents
 from nanoarray.report.panels import Panel, image_panel, svg_panel
@@ -72,8 +73,11 @@ def _row(groups: Mapping[str, xr.Dataset], group: str, i: int) -> xr.Dataset | N
 
 
 def detail_panels(contents: Contents, groups: Mapping[str, xr.Dataset], i: int) -> list[Panel]:
-    """One tile with its sinogram, the clusters, and the boundaries of an image."""
+    """One tile with its sinogram, the clusters, the boundaries of an image; none of a large one."""
     image = groups["images"].isel(image=i)
+    if large_images.is_large(image):
+        return []
+    groups = large_images.without_padding(image, groups)
     name = str(contents.images["image"].iloc[i])
     maps = _row(groups, "grain_maps", i)
     panels = []

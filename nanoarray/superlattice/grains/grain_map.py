@@ -243,14 +243,17 @@ def describe(
     grain_orientation = profile_orientation(mean, orders=lattice.orders, symmetry=lattice.symmetry)
     turn = turn_in_grain(labels, features, lattice)
     orientation = (grain_orientation[labels] + turn) % (360.0 / lattice.symmetry)
-    tile, reference = waves_of(features), mean[labels]
-    norm = np.linalg.norm(tile, axis=-1) * np.linalg.norm(reference, axis=-1)
-    alike = (tile * np.conj(reference)).real.sum(axis=-1) / np.maximum(norm, 1e-9)
+    confidence = np.zeros(labels.shape, np.float32)
+    for rows in regions.bands(features):
+        tile, reference = waves_of(features[rows]), mean[labels[rows]]
+        norm = np.linalg.norm(tile, axis=-1) * np.linalg.norm(reference, axis=-1)
+        alike = (tile * np.conj(reference)).real.sum(axis=-1) / np.maximum(norm, 1e-9)
+        confidence[rows] = np.where(labels[rows] > 0, np.clip(alike, 0, 1), 0)
     pairs, lengths = regions.neighbour_pairs(labels)
     return GrainMap(
         grain=labels,
         orientation_deg=np.where(labels > 0, orientation, np.nan).astype(np.float32),
-        confidence=np.where(labels > 0, np.clip(alike, 0, 1), 0).astype(np.float32),
+        confidence=confidence,
         symmetry=lattice.symmetry,
         grain_orientation_deg=grain_orientation[1:],
         boundary_pairs=pairs.astype(np.int32),

@@ -283,7 +283,9 @@ def _tile_variance(
         a = np.moveaxis(features, axis, 0)
         both = np.moveaxis(usable, axis, 0)
         both = both[step:] & both[:-step]
-        squares.append(((a[step:] - a[:-step])[both] ** 2).sum(axis=-1) / 2)
+        for rows in regions.bands(a[step:]):
+            apart = a[rows.start + step : rows.stop + step] - a[rows]
+            squares.append((apart[both[rows]] ** 2).sum(axis=-1) / 2)
     every = np.concatenate(squares)
     return float(np.quantile(every, 0.25)) if every.size else 0.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,18 @@ from scipy.sparse.csgraph import connected_components
 from skimage.measure import label as connected_labels
 from skimage.segmentation import watershed
 
+from nanoarray.fields.windows import spans
 from nanoarray.superlattice.grains.merging import merge_schedule, region_sums
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.int32]
+#: Values of the features that are looked at together.
+_BAND_VALUES = 4_000_000
+
+
+def bands(features: Features) -> list[slice]:
+    """Rows of tiles to go through a map in, where what is made of them is larger than they are."""
+    return spans(features.shape[0], max(1, _BAND_VALUES // max(1, math.prod(features.shape[1:]))))
 
 
 def renumber(labels: NDArray[np.integer]) -> Labels:
@@ -49,10 +58,13 @@ def initial_regions(features: Features, valid: NDArray[np.bool_]) -> Labels:
     ndarray
         Labels ``(tile_y, tile_x)``.
     """
-    padded = np.pad(features, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    down = padded[2:, 1:-1] - padded[:-2, 1:-1]
-    across = padded[1:-1, 2:] - padded[1:-1, :-2]
-    gradient = np.sqrt((down**2 + across**2).sum(axis=-1))
+    gradient = np.empty(valid.shape, features.dtype)
+    for rows in bands(features):
+        index = np.clip(np.arange(rows.start - 1, rows.stop + 1), 0, len(features) - 1)
+        padded = np.pad(features[index], ((0, 0), (1, 1), (0, 0)), mode="edge")
+        down = padded[2:, 1:-1] - padded[:-2, 1:-1]
+        across = padded[1:-1, 2:] - padded[1:-1, :-2]
+        gradient[rows] = np.sqrt((down**2 + across**2).sum(axis=-1))
     smooth = ndimage.gaussian_filter(gradient, 1.0)
     return watershed(smooth, mask=valid).astype(np.int32)
 

@@ -43,6 +43,8 @@ _BLEED = 0.7
 ISLAND = 10
 #: Gaps between defects that are closed, half as wide in lattice spacings.
 GAP_SPACINGS = 1.5
+# Side of the largest matrix that stands for a filter; that of an image computed whole is smaller.
+_MOST_MATRIX = 1024
 #: How far `local_maps` and `grow_and_seed` see, in lattice spacings, and some pixels more.
 REACH_SPACINGS, REACH_PX = 7.0, 8
 
@@ -268,6 +270,10 @@ def _smoother(
     shape: tuple[int, ...], sigma: float
 ) -> Callable[[NDArray[np.float32]], NDArray[np.floating]]:
     """A wide Gaussian filter for several small arrays of one shape: two matrix products each."""
+    if max(shape) > _MOST_MATRIX:  # matrices would be larger than the arrays
+        return lambda values: ndimage.gaussian_filter(
+            values, sigma, output=np.float64, mode="nearest"
+        )
     down, across = (
         ndimage.gaussian_filter1d(np.eye(length), sigma, axis=0, mode="nearest") for length in shape
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nanoarray.fields.components import Components
 from nanoarray.fields.packed import PackedArray
-from nanoarray.fields.windows import Pixels, Window, cores, inner, scaled, widened
+from nanoarray.fields.windows import Pixels, Window, cores, inner, sampled_in, scaled, widened
 from nanoarray.superlattice.prepare import defects
 from nanoarray.superlattice.prepare.defects import DefectLimits
 from nanoarray.superlattice.prepare.near import within
@@ -108,7 +108,7 @@ class _Reduced:
         if self._labelled:
             values, marked = [], []
             for core in self.label.cores():
-                chosen = _sampled_in(core, spacing / step)
+                chosen = sampled_in(core, max(1, round(spacing / step)))
                 values.append(self._plain(core)[chosen].ravel())
                 marked.append(self.label[core][chosen].ravel())
             self._level = defects.usual_level(np.concatenate(values), np.concatenate(marked))
@@ -139,13 +139,6 @@ def _burnt_in(pixels: Pixels, spacing: float) -> Repeated:
     return Repeated(flat, size, pixels.shape)
 
 
-def _sampled_in(core: Window, spacing: float) -> Window:
-    """Where in a field the values are that `defects.sampled` takes from the whole."""
-    every = max(1, round(spacing))
-    rows, columns = (slice(-s.start % every, None, every) for s in core)
-    return rows, columns
-
-
 def _maps_of(image: _Reduced, spacing: float) -> Iterator[tuple[Window, Window, Any]]:
     """Fields, their windows and the maps of these."""
     step = defects.surroundings_step(spacing)
@@ -159,7 +152,7 @@ def _maps_of(image: _Reduced, spacing: float) -> Iterator[tuple[Window, Window, 
 def _detected(image: _Reduced, spacing: float, limits: DefectLimits) -> PackedArray:
     edges, lattice = [], []
     for core, window, maps in _maps_of(image, spacing):
-        chosen = _sampled_in(core, spacing)
+        chosen = sampled_in(core, max(1, round(spacing)))
         edges.append(maps.edges[inner(core, window)][chosen].ravel())
         lattice.append(maps.lattice[inner(core, window)][chosen].ravel())
     middle = [float(np.median(np.concatenate(parts))) for parts in (edges, lattice)]

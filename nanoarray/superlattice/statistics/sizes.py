@@ -39,10 +39,11 @@ from nanoarray.statistics.distribution import (
 )
 from nanoarray.statistics.resampling import (
     IntervalMethod,
-    bootstrap_counts,
     bootstrap_interval,
     check_resampling,
     condition_rng,
+    of_resamples,
+    without_each_unit,
 )
 from nanoarray.statistics.trend import trend_test
 from nanoarray.superlattice.statistics.grain_size import (
@@ -277,20 +278,17 @@ def _intervals(
     if count < 2:
         ends = dict.fromkeys(bounded, (np.nan, np.nan))
     else:
-        counts = bootstrap_counts(count, resamples=resamples, rng=rng)
-        others = 1.0 - np.eye(count)  # each unit left out once
         sums = part.unit_sums(units)
-        drawn, left_out = mean_sizes(counts @ sums), mean_sizes(others @ sums)
         order = np.argsort(part.area_um2, kind="stable")
         area, weight = part.area_um2[order], part.weight[order]
         unit = part.grain_unit(units)[order]
 
-        def median(drawn: FloatArray) -> FloatArray:
-            return weighted_quantile(area, 0.5, weight=weight, unit=unit, counts=drawn)
+        def statistics(counts: FloatArray) -> dict[str, FloatArray]:
+            median = weighted_quantile(area, 0.5, weight=weight, unit=unit, counts=counts)
+            return {**mean_sizes(counts @ sums), "median_area": median}
 
-        drawn["median_area"] = median(counts)
-        if method == "bca":
-            left_out["median_area"] = median(others)
+        drawn = of_resamples(statistics, count, resamples=resamples, rng=rng)
+        left_out = without_each_unit(statistics, count) if method == "bca" else {}
         ends = {
             name: bootstrap_interval(
                 row[name],
