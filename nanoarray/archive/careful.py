@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from nanoarray.archive.blocks import TimeLimitError
 from nanoarray.archive.executor import Executor, local_client
 from nanoarray.archive.tasks import WorkerDiedError, run_tasks
+from nanoarray.archive.time_limit import TimeLimitError
 
 #: What one part of an item can do to all of it.
 _HARM = (WorkerDiedError, MemoryError, TimeLimitError)
