@@ -166,9 +166,10 @@ def map_grains(
     """Grains of a large image, by orientation."""
     tiles = inputs["tiles"]
     if parameters.method != "orientation" or parameters.labels is not None:
+        what = "labels" if parameters.labels is not None else f'method = "{parameters.method}"'
         raise LeftOut(
-            f"the image of {cleaned.shape[0]} x {cleaned.shape[1]} px is computed in fields, and "
-            'its grains are found by orientation alone: set grain_maps.method = "orientation"'
+            f"the image of {cleaned.shape[0]} x {cleaned.shape[1]} px is computed in fields, which "
+            f'grain_maps.{what} is not: use method = "orientation" without labels'
         )
     profile = StoredImage(tiles["projection_variance"], i)
     return large_map.large_grain_map(
