@@ -20,7 +20,7 @@ from fault_stage import FAULTY, STAGES, TABLE, CrashingReader, Trouble, write_im
 from typer.testing import CliRunner
 
 import nanoarray as na
-from nanoarray.archive import blocks, running, store
+from nanoarray.archive import blocks, careful, running, store
 from nanoarray.archive import lease as leases
 from nanoarray.archive.engine import run_stage
 from nanoarray.archive.executor import Executor, local_client
@@ -165,6 +165,17 @@ def test_an_image_that_crashes_a_table_is_set_apart(archive, client):
     np.testing.assert_array_equal(found["label"], label)
     np.testing.assert_array_equal(found["area"], np.where(index == 3, np.nan, 10.0 * index + label))
     np.testing.assert_array_equal(found["problem"].values != "", index == 3)
+
+
+def test_an_image_that_hangs_in_a_table_is_set_apart(archive, monkeypatch):
+    _, url = archive
+    monkeypatch.setattr(careful, "_own_processes", contextlib.nullcontext)  # to be quick
+    stage, trouble = TABLE, Trouble(hang_on="im03")
+    report = run_stage(url, stage, trouble, executor=THREADS, time_limit_s=1.0)
+    assert [name for name, _ in report.failed] == ["im03"]
+    assert "took longer than 1 s" in report.failed[0][1]
+    found = store.open_group(url, "grains").load()
+    np.testing.assert_array_equal(np.isnan(found["area"]), found["image_index"] == 3)
 
 
 def test_a_table_that_cannot_leave_images_out_names_the_crash(archive, monkeypatch):

@@ -1,4 +1,4 @@
-"""Tasks of several parts, of which one may end the process that works on it."""
+"""Tasks of several parts, of which one may end the process that works on it, or never end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from typing import Any
 
 from nanoarray.archive.executor import Executor, local_client
 from nanoarray.archive.tasks import WorkerDiedError, run_tasks
+from nanoarray.archive.time_limit import TimeLimitError
+
+#: What one part of an item can do to all of it.
+_HARM = (WorkerDiedError, MemoryError, TimeLimitError)
 
 _log = logging.getLogger(__name__)
 
@@ -46,14 +50,14 @@ def run_careful(
             executor, function, [items[i] for i in sound], names=[names[i] for i in sound]
         ):
             i = sound[position]
-            if isinstance(error, WorkerDiedError | MemoryError) and parts(items[i]):
+            if isinstance(error, _HARM) and parts(items[i]):
                 doubtful.append(i)
             else:
                 yield i, result, error
     if not doubtful:
         return
     _log.warning(
-        "%d tasks may have ended the process that worked on them: trying their parts one by one",
+        "%d tasks ended their process, may have, or took too long: trying their parts one by one",
         len(doubtful),
     )
     with executor.turns.alone(), _own_processes(executor) as safe:
@@ -63,10 +67,10 @@ def run_careful(
             safe, probe, [part for _, _, part in tries], one_by_one=True
         ):
             i, k, _ = tries[position]
-            if isinstance(error, WorkerDiedError):
-                bad[i][k] = str(error)
-            elif isinstance(error, MemoryError):
+            if isinstance(error, MemoryError):
                 bad[i][k] = "it needs more memory than there is"
+            elif isinstance(error, _HARM):
+                bad[i][k] = str(error)
         again = [without(items[i], bad[i]) for i in doubtful]
         for position, result, error in run_tasks(safe, function, again):
             yield doubtful[position], result, error
