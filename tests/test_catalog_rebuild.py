@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from nanoarray.catalog import Catalog
 from nanoarray.catalog.describe import to_toml
 from nanoarray.catalog.rebuild import rebuild
 from nanoarray.catalog.record import Record
-from nanoarray.cli import main
 from nanoarray.errors import InputError
 from nanoarray.pipeline import load_pipeline
 from nanoarray.simulate.fei_tiff import write_fei_tiff
@@ -39,21 +37,6 @@ def made(tmp_path_factory):
     na.run("superlattice", place / "s.zarr", **QUICK)
     Catalog(place / "cat").add(place / "s.zarr", pipeline="superlattice", settings=QUICK)
     return place
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nanoarray", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture

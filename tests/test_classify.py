@@ -15,6 +15,7 @@ from nanoarray.nanocrystal.classify.ablation import ablate
 from nanoarray.nanocrystal.classify.human import match_classes, read_human_classes
 from nanoarray.nanocrystal.classify.models import DEFAULTS, KINDS, search, train
 from nanoarray.nanocrystal.classify.saved import dump_model, load_model
+from nanoarray.nanocrystal.classify.splits import split_accuracies
 from nanoarray.nanocrystal.classify.train import (
     Classification,
     Classifier,
@@ -155,6 +156,39 @@ def test_fewer_crystals_than_folds():
     found = train_classifier(table, classes, **QUICK)
     assert found.splits[0].accuracies.size == 6
     assert found.splits[0].notes == ("6 folds: a class has 6 crystals",)
+
+
+@pytest.mark.parametrize(
+    ("known", "note"),
+    [
+        ({0: "a", 10: "b"}, "not possible: 2 sample, 2 classes of one crystal each"),
+        ({0: "a", 1: "b"}, "not possible: 2 sample, 1 classes"),
+        ({}, "not possible: 0 sample, 0 classes"),
+    ],
+)
+def test_a_split_that_is_not_possible_says_so(known, note):
+    rows, codes = np.random.default_rng(0).normal(size=(20, 2)), np.repeat([0, 1], 10)
+    sample = np.array([known.get(i, "") for i in range(20)])
+    _, split = split_accuracies(
+        rows, codes, kind="svm", settings={}, units={"sample": sample}, folds=5, seed=0
+    )
+    assert split.accuracies.size == 0
+    assert split.notes[-1] == note
+    assert split.notes[0] == f"{20 - len(known)} crystals of unknown sample left out"
+
+
+@pytest.mark.parametrize(
+    "unknown", [np.nan, -1, "", None], ids=["NaN", "negative", "empty", "none"]
+)
+def test_an_unknown_unit_is_no_unit(unknown):
+    # A column of numbers beside texts is one of objects, as the tags of a table are.
+    rows, codes = np.random.default_rng(0).normal(size=(20, 2)), np.tile([0, 1], 10)
+    batch = np.array([20230115, 20230116, unknown, unknown], object).repeat(5)
+    _, split = split_accuracies(
+        rows, codes, kind="svm", settings={}, units={"batch": batch}, folds=2, seed=0
+    )
+    assert split.units == 2
+    assert split.notes == ("10 crystals of unknown batch left out",)
 
 
 def test_small_classes_and_missing_values_are_counted():

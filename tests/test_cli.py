@@ -8,26 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from nanoarray.cli import main
 from nanoarray.simulate.fei_tiff import write_fei_tiff
 from nanoarray.simulate.superlattice import simulate_polycrystal
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process: (exit status, output, errors)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nanoarray", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
 
 
 @pytest.fixture

@@ -3,28 +3,21 @@
 import json
 import math
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 import tifffile
 
 import nanoarray as na
-from nanoarray import cli
 from nanoarray.simulate.fei_tiff import write_fei_tiff
 
 RNG = np.random.default_rng(1)
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["nanoarray", "inspect", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return call
+def run(cli):
+    return partial(cli, "inspect")
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ ABOVE_KERNELS = {
     "step_tables",
     "steps",
     "summary",
+    "table_stages",
     "weights",
 }
 

@@ -1,32 +1,13 @@
 """Bad input to the nanocrystal pipeline at the command line: clear, counted, nothing lost."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import nanoarray as na
-from nanoarray.cli import main
 from nanoarray.nanocrystal.weights import SEGMENT_WEIGHTS, SHAPE_WEIGHTS
 
 QUICK = ("crystal_statistics.by=[]", "crystal_statistics.resamples=100", "classes.trials=2")
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run the command line in this process: (exit status, output and errors)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["nanoarray", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        return status, "".join(capsys.readouterr())
-
-    return run
 
 
 def discs(count: int) -> np.ndarray:
@@ -55,7 +36,8 @@ def run(tmp_path, cli):
         given = (f"crystal_maps.labels={tmp_path / 'labels'}", *QUICK, *settings)
         sets = [part for setting in given for part in ("--set", setting)]
         more = ["--overwrite"] if overwrite else []
-        return (*cli("run", "nanocrystals", store, *sets, *more), str(store))
+        status, out, err = cli("run", "nanocrystals", store, *sets, *more)
+        return status, out + err, str(store)
 
     return start
 

@@ -11,7 +11,7 @@ from nanoarray.archive.executor import Executor
 from nanoarray.errors import InputError
 from nanoarray.simulate.fei_tiff import write_fei_tiff
 from nanoarray.simulate.superlattice import simulate_polycrystal
-from nanoarray.superlattice import one_image, one_map, stages
+from nanoarray.superlattice import one_image, one_map, stages, table_stages
 from nanoarray.superlattice.grains.cells import cell_areas
 from nanoarray.superlattice.grains.grain_map import GrainMap
 from nanoarray.superlattice.grains.paper import paper_grains
@@ -107,7 +107,7 @@ def test_images_left_out_have_no_map_and_do_not_count(mixed_store):
 def test_the_table_of_grains_does_not_depend_on_its_blocks(mixed_store, monkeypatch):
     executor = Executor(threads=1)
     before = store.open_group(mixed_store, "grains").load()
-    monkeypatch.setattr(stages, "GRAIN_BLOCK", 3)
+    monkeypatch.setattr(table_stages, "GRAIN_BLOCK", 3)
     stage = next(s for s in stages.STAGES if s.name == "grains")
     store.delete_group(mixed_store, "grains")
     run_stage(mixed_store, stage, GrainsParameters(), executor=executor)

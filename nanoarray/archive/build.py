@@ -7,14 +7,15 @@ on a store does so alone and has deleted what was there, so arrays are made in m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Hashable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 import zarr
 from zarr.api.asynchronous import open_array
 from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.errors import ArrayNotFoundError
 from zarr.storage import MemoryStore
@@ -100,13 +101,17 @@ def _build(
     url: str, group: str, plans: Iterable[ArrayPlan], constants: Constants, *, new: bool = False
 ) -> None:
     """Make arrays in memory and copy them; of a new group the metadata first."""
-    built = MemoryStore()
+    contents: dict[str, Buffer] = {}
+    built = MemoryStore(contents)
     parent = zarr.open_group(built, path=group, mode="w", zarr_format=3)
+    kinds: dict[Hashable, bytes] = {}
     for plan in plans:
-        _create_array(parent, plan)
+        _create_array(parent, plan, contents, kinds)
     for name, (dims, values, attrs) in constants.items():
         plan, data = constant_plan(name, dims, values, attrs)
-        _create_array(parent, plan)[...] = data
+        _create_array(parent, plan, contents, kinds)
+        if not same_values(np.full(data.shape, plan.fill, data.dtype), data):
+            parent[name][...] = data
     sync(_copy(built, url, group, new=new))
 
 
@@ -124,10 +129,27 @@ async def _copy_one(built: MemoryStore, place: CheckedStore, key: str) -> None:
         await place.set(key, content)
 
 
-def _create_array(parent: zarr.Group, plan: ArrayPlan) -> zarr.Array:
+def _create_array(
+    parent: zarr.Group,
+    plan: ArrayPlan,
+    contents: MutableMapping[str, Buffer],
+    kinds: MutableMapping[Hashable, bytes],
+) -> None:
+    """Make an array in a group whose objects are ``contents``.
+
+    zarr takes a millisecond or two for one: arrays that differ in their attributes alone are
+    copies of the first, which ``kinds`` remembers.
+    """
+    kind = (plan.dtype, plan.shape, plan.chunks, str(plan.fill), plan.dims)
+    key = f"{parent.path}/{plan.name}/zarr.json"
+    if kind in kinds:
+        document = json.loads(kinds[kind]) | {"attributes": dict(plan.attrs)}
+        content = json.dumps(document, indent=2).encode()
+        contents[key] = default_buffer_prototype().buffer.from_bytes(content)
+        return
     dtype: Any = str if plan.dtype == "str" else np.dtype(plan.dtype)
     chunks = tuple(max(1, c or s) for c, s in zip(plan.chunks, plan.shape, strict=True))
-    return parent.create_array(
+    parent.create_array(
         plan.name,
         shape=plan.shape,
         dtype=dtype,
@@ -138,6 +160,7 @@ def _create_array(parent: zarr.Group, plan: ArrayPlan) -> zarr.Array:
         # The CRC-32C comes last, so that a chunk can be checked without unpacking it.
         compressors=[ZstdCodec(level=1), Crc32cCodec()],
     )
+    kinds[kind] = contents[key].to_bytes()
 
 
 def _arrays(url: str, group: str, names: Iterable[str]) -> dict[str, zarr.Array]:

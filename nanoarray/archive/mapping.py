@@ -59,33 +59,16 @@ def map_images(
             raise InputError(
                 f"the Dataset has no variable {name!r}: it has {', '.join(map(str, ds))}"
             )
-    entries = [schema.GROUPS[group][name] for name in outputs]
-    shapes = [tuple(sizes[d] for d in entry.dims if d != "image") for entry in entries]
+    entries = {name: schema.GROUPS[group][name] for name in outputs}
     inner = [sorted((str(d) for d in ds[n].dims if d != "image"), key=_ORDER.index) for n in names]
-
-    def block(*blocks: np.ndarray) -> Any:
-        count = blocks[0].shape[0]
-        results = [
-            np.full((count, *shape), entry.fill_value, dtype=_dtype(entry.dtype))
-            for entry, shape in zip(entries, shapes, strict=True)
-        ]
-        for i in range(count):
-            values = function(**{n: b[i] for n, b in zip(names, blocks, strict=True)})
-            for name, result in zip(outputs, results, strict=True):
-                data = np.asarray(values[name])
-                inner_part: tuple[Any, ...] = tuple(slice(0, n) for n in data.shape)
-                result[(i, *inner_part)] = data
-        return tuple(results) if len(results) > 1 else results[0]
-
-    inputs = [ds[n] for n in names]
-    core = [[d for d in entry.dims if d != "image"] for entry in entries]
+    core = [[d for d in entry.dims if d != "image"] for entry in entries.values()]
     found = xr.apply_ufunc(
-        block,
-        *inputs,
+        _of_block(function, names, entries, sizes),
+        *(ds[n] for n in names),
         input_core_dims=inner,
         output_core_dims=core,
         dask="parallelized",
-        output_dtypes=[_dtype(entry.dtype) for entry in entries],
+        output_dtypes=[_dtype(entry.dtype) for entry in entries.values()],
         dask_gufunc_kwargs={
             "output_sizes": {d: sizes[d] for dims in core for d in dims},
             "allow_rechunk": True,
@@ -94,10 +77,39 @@ def map_images(
     found = found if isinstance(found, tuple) else (found,)
     variables = {
         name: array.transpose(*entry.dims).assign_attrs(entry.attrs)
-        for name, array, entry in zip(outputs, found, entries, strict=True)
+        for (name, entry), array in zip(entries.items(), found, strict=True)
     }
     keep = {"image": ds["image"]} if "image" in ds.coords else {}
     return xr.Dataset(variables, coords=keep)
+
+
+def _of_block(
+    function: Callable[..., Mapping[str, Any]],
+    names: Sequence[str],
+    entries: Mapping[str, schema.Variable],
+    sizes: Mapping[str, int],
+) -> Callable[..., Any]:
+    """`function` for the arrays of some images at once: the outputs, padded to their sizes."""
+
+    def of_block(*blocks: np.ndarray) -> Any:
+        count = blocks[0].shape[0]
+        results = {
+            name: np.full(
+                (count, *(sizes[d] for d in entry.dims if d != "image")),
+                entry.fill_value,
+                dtype=_dtype(entry.dtype),
+            )
+            for name, entry in entries.items()
+        }
+        for i in range(count):
+            values = function(**{n: b[i] for n, b in zip(names, blocks, strict=True)})
+            for name, result in results.items():
+                data = np.asarray(values[name])
+                part: tuple[Any, ...] = (i, *(slice(0, n) for n in data.shape))
+                result[part] = data
+        return tuple(results.values()) if len(results) > 1 else next(iter(results.values()))
+
+    return of_block
 
 
 def with_shapes(ds: xr.Dataset) -> xr.Dataset:

@@ -105,22 +105,36 @@ def export_images(
     report = ExportReport()
     start = time.perf_counter()
     for done, i in enumerate(positions, start=1):
-        name = archive.names[i]
-        try:
-            found = archive.read(i)
-            report.written[name] = _write(found, folder, bases[i], format=format, ngff=ngff)
-        except ImageError as error:
-            (report.failed if archive.is_read(i) else report.left_out).append((name, str(error)))
-        else:
-            report.left_out += [(name, f"{m}: {why}") for m, why in found.left_out.items()]
-            if not math.isfinite(found.pixel_size_nm):
-                report.without_scale.append(name)
+        _export_image(archive, i, report, folder, bases[i], format=format, ngff=ngff)
         if progress is not None:
             seconds = time.perf_counter() - start
             progress(
                 Progress("exporting", done, len(positions), "image", len(report.failed), seconds)
             )
     return report
+
+
+def _export_image(
+    archive: Archive,
+    i: int,
+    report: ExportReport,
+    folder: Path,
+    base: str,
+    *,
+    format: ImageFormat,
+    ngff: Version,
+) -> None:
+    """Write an image and its maps; what came of it goes into the report."""
+    name = archive.names[i]
+    try:
+        found = archive.read(i)
+        report.written[name] = _write(found, folder, base, format=format, ngff=ngff)
+    except ImageError as error:
+        (report.failed if archive.is_read(i) else report.left_out).append((name, str(error)))
+        return
+    report.left_out += [(name, f"{m}: {why}") for m, why in found.left_out.items()]
+    if not math.isfinite(found.pixel_size_nm):
+        report.without_scale.append(name)
 
 
 def _target(folder: Path, base: str, *, format: ImageFormat, layer: str = "") -> Path:

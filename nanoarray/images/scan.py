@@ -33,7 +33,7 @@ from nanoarray.images.source import MAX_FILE_BYTES, Source, read_ahead
 from nanoarray.images.tags import tags_of_header
 
 _SCAN_BATCH = 16
-#: Most headers are within so much of the start of a file.
+#: Most headers are within so much of the start or the end of a file.
 _AHEAD_BYTES = 2**16
 
 

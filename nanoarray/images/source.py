@@ -121,7 +121,7 @@ class Source:
 
 
 def read_ahead(path: str, *, most_bytes: int) -> None:
-    """Have the system read a file's first ``most_bytes``, and its end, while others are worked on.
+    """Have the system read the first and the last ``most_bytes`` of a file meanwhile.
 
     Where it cannot, the file is read when it is asked for. What is wrong with it, its reader says.
     """
@@ -135,7 +135,7 @@ def read_ahead(path: str, *, most_bytes: int) -> None:
         try:
             os.posix_fadvise(file, 0, most_bytes, os.POSIX_FADV_WILLNEED)
             if state.st_size > most_bytes:
-                end = state.st_size - _FINGERPRINT_BYTES
+                end = max(most_bytes, state.st_size - most_bytes)
                 os.posix_fadvise(file, end, 0, os.POSIX_FADV_WILLNEED)
         finally:
             os.close(file)

@@ -14,6 +14,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from nanoarray.errors import ImageError
+from nanoarray.fields.sizes import is_large
+from nanoarray.images.banded import Banded
 from nanoarray.images.formats import (
     MAX_BANDED_BYTES,
     MAX_FRAMES,
@@ -96,14 +98,18 @@ def _frames(source: Source, tif: tifffile.TiffFile) -> list[Frame]:
             _decoder(tif, page),
             (int(page.imagelength), int(page.imagewidth)),
             _dtype(page),
-            tiff_bands(
-                page,
-                functools.partial(_opened, tif),
-                functools.partial(check_declared_size, tif, page, most=MAX_BANDED_BYTES),
-            ),
+            _bands(tif, page),
         )
         for name, page in zip(names, pages, strict=True)
     ]
+
+
+def _bands(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Banded | None:
+    """The pixels in bands, of an image that is large enough for them to be asked for."""
+    if not is_large(int(page.imagelength), int(page.imagewidth)):
+        return None
+    check = functools.partial(check_declared_size, tif, page, most=MAX_BANDED_BYTES)
+    return tiff_bands(page, functools.partial(_opened, tif), check)
 
 
 def _recognizes(start: bytes, path: str) -> bool:

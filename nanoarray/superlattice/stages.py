@@ -11,11 +11,9 @@ import xarray as xr
 from nanoarray import schema
 from nanoarray.archive.engine import Inputs, LeftOut, Stage
 from nanoarray.archive.image_writer import Result
-from nanoarray.archive.rows import measure_rows, row_identity
 from nanoarray.archive.store import GroupPlan, array_plan
-from nanoarray.archive.tables import tag_attrs
 from nanoarray.images.label_images import check_label_folder
-from nanoarray.superlattice import large_stages, one_image, one_map, stage_labels
+from nanoarray.superlattice import large_stages, one_image, one_map, stage_labels, table_stages
 from nanoarray.superlattice.grids import GRID_NAMES, grid_constants, grid_of, scaled_grid
 from nanoarray.superlattice.large_image import CleanedPixels
 from nanoarray.superlattice.lengths import length_px
@@ -32,7 +30,6 @@ from nanoarray.superlattice.radon.on_torch import check_device
 from nanoarray.superlattice.scale import (
     common_pixel_size,
     known_median,
-    scale_factor,
     scale_factors,
     scale_problem,
 )
@@ -45,8 +42,6 @@ from nanoarray.superlattice.steps import (
 
 #: Images per block of the map stages.
 BLOCK = 4
-#: Rows per block of the table of grains: those of some ten images.
-GRAIN_BLOCK = 256
 
 
 def _plan(
@@ -225,107 +220,6 @@ def _map_grains(
     )
 
 
-# --- grains -----------------------------------------------------------------------------------
-
-
-def _plan_grains(inputs: Inputs, parameters: GrainsParameters) -> GroupPlan:
-    del parameters
-    count = int(inputs["grain_maps"]["grain_count"].values.sum())
-    given = "source_labels" in inputs["grain_maps"]
-    arrays = tuple(
-        array_plan("grains", name, {"grain": count}, block=GRAIN_BLOCK)
-        for name in schema.GROUPS["grains"]
-        if given or name != "source_label"
-    )
-    return GroupPlan(arrays, "grain", count, GRAIN_BLOCK)
-
-
-def _measure(
-    inputs: Inputs, parameters: GrainsParameters, own: xr.Dataset, rows: slice
-) -> dict[str, Any]:
-    """Rows ``rows`` of the table: the grains of the images that these rows belong to."""
-    del parameters
-    counts = _grain_counts(inputs)
-    return measure_rows(
-        lambda i: _measure_image(inputs, i), counts, own=own, group="grains", rows=rows
-    )
-
-
-def _grain_identity(inputs: Inputs, rows: slice) -> dict[str, Any]:
-    """Image and label of rows of the table of grains."""
-    return row_identity(_grain_counts(inputs), rows)
-
-
-def _grain_counts(inputs: Inputs) -> np.ndarray:
-    """Grains of each image."""
-    counts: np.ndarray = inputs["grain_maps"]["grain_count"].values.astype(np.int64)
-    return counts
-
-
-def _measure_image(inputs: Inputs, i: int) -> dict[str, Any]:
-    """Grains of image ``i``, in the image's own pixels."""
-    images, prepared, maps = inputs["images"], inputs["prepared"], inputs["grain_maps"]
-    height, width = int(images["height"][i]), int(images["width"][i])
-    size_nm = float(images["pixel_size"][i])
-    defect = large_stages.stored(prepared, "defect", images, i)
-    large = large_stages.is_large(images, i)
-    options: dict[str, Any] = {
-        "symmetry": int(maps["symmetry"][i]),
-        "defect": defect if large else defect[:height, :width],
-        "factor": scale_factor(size_nm, float(maps["common_pixel_size"])),
-        "pixel_size_nm": size_nm,
-        "image_index": i,
-    }
-    if "grain_pixels" in maps:
-        return stage_labels.measure_given(maps, i, (height, width), **options)
-
-    def measure() -> dict[str, Any]:
-        here = (i, *large_stages.own_window(images, maps, i))
-        return one_map.measure_map(
-            maps["grain"][here].values,
-            maps["orientation"][here].values,
-            maps["orientation_confidence"][here].values,
-            grid_of(maps),
-            **options,
-        )
-
-    # A large image has thousands of grains, in many blocks of rows.
-    return large_stages.measured.get(maps, i, measure) if large else measure()
-
-
-# --- grain_statistics -------------------------------------------------------------------------
-
-
-def _plan_statistics(inputs: Inputs, parameters: GrainStatisticsParameters) -> GroupPlan:
-    """All of the statistics: small enough to be known before any block."""
-    from nanoarray.superlattice.summary import image_table, summarize
-
-    maps = inputs["grain_maps"]
-    images = image_table(inputs["images"], inputs["prepared"], maps)
-    size_nm = float(maps["common_pixel_size"])
-    size_nm = size_nm if np.isfinite(size_nm) else known_median(images["pixel_size"].to_numpy())
-    ds = summarize(
-        inputs["grains"].to_dataframe().reset_index(drop=True),
-        images,
-        parameters,
-        tags=tag_attrs(inputs["images"]),
-        tile_size_um=float(maps["tile_size"]) * size_nm / 1000 if np.isfinite(size_nm) else None,
-    )
-    constants = {
-        str(name): (tuple(map(str, v.dims)), v.values, v.attrs) for name, v in ds.variables.items()
-    }
-    count = ds.sizes["condition"]
-    return GroupPlan((), "condition", count, max(1, count), constants)
-
-
-def _no_blocks(
-    inputs: Inputs, parameters: GrainStatisticsParameters, own: xr.Dataset, rows: slice
-) -> dict[str, Any]:
-    """Everything was known when the group was planned."""
-    del inputs, parameters, own, rows
-    return {}
-
-
 # --- shared -----------------------------------------------------------------------------------
 
 
@@ -421,10 +315,10 @@ STAGES: tuple[Stage, ...] = (
         GrainsParameters,
         3,
         "row",
-        _plan_grains,
-        _measure,
+        table_stages.plan_grains,
+        table_stages.measure_block,
         "the table of grains",
-        _grain_identity,
+        table_stages.grain_identity,
     ),
     Stage(
         "grain_statistics",
@@ -432,8 +326,8 @@ STAGES: tuple[Stage, ...] = (
         GrainStatisticsParameters,
         2,
         "whole",
-        _plan_statistics,
-        _no_blocks,
+        table_stages.plan_statistics,
+        table_stages.no_blocks,
         "statistics by condition",
     ),
 )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nanoarray.errors import InputError
 from nanoarray.nanocrystal.classify.models import Kind, Settings, accuracy_of_fold
+from nanoarray.statistics.image_table import is_missing
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -74,8 +75,8 @@ def split_accuracies(
     kind, settings
         The classifier, the same for all splits.
     units
-        By name (``"image"``, ``"sample"``), (n,) which unit each crystal is from; "" or a negative
-        number is unknown, and such crystals are left out of that split.
+        By name (``"image"``, ``"sample"``), (n,) which unit each crystal is from; "", NaN and
+        negative integers are unknown, and such crystals are left out of that split.
     folds
         How many; fewer where a class has fewer crystals, or there are fewer units.
     seed
@@ -97,11 +98,14 @@ def split_accuracies(
         said = []
         if known.size < codes.size:
             said.append(f"{codes.size - known.size} crystals of unknown {name} left out")
-        if held < 2 or np.unique(codes[known]).size < 2:
-            said.append(f"not possible: {held} {name}, {np.unique(codes[known]).size} classes")
+        sizes = np.bincount(codes[known], minlength=1)
+        count = min(folds, held, int(sizes.max()))
+        classes = np.count_nonzero(sizes)
+        if count < 2 or classes < 2:
+            single = " of one crystal each" if sizes.max() == 1 else ""
+            said.append(f"not possible: {held} {name}, {classes} classes{single}")
             result.append(SplitAccuracy(name, np.empty(0), held, tuple(said)))
             continue
-        count = min(folds, held, int(np.bincount(codes[known]).max()))
         if count < folds:
             said.append(f"{count} folds: there are {held} of {name}")
         grouped = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
@@ -136,7 +140,11 @@ def _known(
         known = values >= 0
     elif values.dtype.kind == "f":
         known = np.isfinite(values)
-    else:
+    else:  # texts, or what a table mixes: numbers where a tag is known
+        known = np.array([_is_known(value) for value in values.tolist()], bool)
         values = values.astype(np.str_)
-        known = values != ""
     return np.flatnonzero(known), np.unique(values[known], return_inverse=True)[1]
+
+
+def _is_known(value: Any) -> bool:
+    return not is_missing(value) and not (isinstance(value, int | np.integer) and value < 0)

@@ -210,25 +210,32 @@ def train_classifier(
             kind, settings, *stratified_sample(rows, own, TRAIN_ROWS, seed=seed), seed=seed
         )
         found = _predict(pipeline, material.rows[held])
-    confusion = np.zeros((counts.size, counts.size), dtype=np.int64)
-    np.add.at(confusion, (codes[held], found), 1)
-    per_class = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
     return Classification(
         classifier=Classifier(pipeline, tuple(columns), material.classes, kind, source),
         meaning=MEANING[source],
         caution=CAUTION[source],
         settings=settings,
         trials=trials,
-        test_accuracy=float(np.trace(confusion) / held.size),
-        balanced_accuracy=float(per_class.mean()),
-        chance=float(confusion.sum(axis=1).max() / held.size),
-        confusion=confusion,
+        **_figures(codes[held], found, counts.size),
         splits=splits,
         n_train=fitted.size,
         n_test=held.size,
         left_out=np.asarray(classes).size - codes.size,
         notes=tuple(material.notes),
     )
+
+
+def _figures(true: Codes, found: Codes, classes: int) -> dict[str, Any]:
+    """What the test says: the fields of `Classification` that come from the confusion."""
+    confusion = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(confusion, (true, found), 1)
+    per_class = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
+    return {
+        "test_accuracy": float(np.trace(confusion) / true.size),
+        "balanced_accuracy": float(per_class.mean()),
+        "chance": float(confusion.sum(axis=1).max() / true.size),
+        "confusion": confusion,
+    }
 
 
 def predict_classes(classifier: Classifier, table: Table) -> npt.NDArray[Any]:

@@ -152,18 +152,22 @@ def population_distances(
         head = {"condition_a": names[0], "condition_b": names[1]}
         head |= {f"{tag}_a": value for tag, value in tags_a.items()}
         head |= {f"{tag}_b": value for tag, value in tags_b.items()}
-        pair, name = (part_a, part_b), " / ".join(names)
+        name = " / ".join(names)
         rng = condition_rng(seed, f"{name} | drawn")
-        pair, drawn = _drawn_units(pair, resample_unit, max_units=max_units, rng=rng)
+        pair, drawn = _drawn_units((part_a, part_b), resample_unit, max_units=max_units, rng=rng)
         found = _of_pair(
             pair, groups, resample_unit, features=bool(features), max_crystals=max_crystals, rng=rng
         )
         for kind, (of, own_notes) in found.items():
-            notes = [*drawn, *own_notes]
-            rng = condition_rng(seed, f"{name} | {kind}")
             row = {**head, "kind": kind, "units": DISTANCES[kind][0]}
-            row |= _tested(of, notes, level=level, permutations=permutations, rng=rng)
-            rows.append(row)
+            rng = condition_rng(seed, f"{name} | {kind}")
+            notes = [*drawn, *own_notes]
+            rows.append(row | _tested(of, notes, level=level, permutations=permutations, rng=rng))
+    return _as_table(rows, tags)
+
+
+def _as_table(rows: list[dict[str, Any]], tags: Sequence[str]) -> pd.DataFrame:
+    """Rows of pairs in the order of the columns, p corrected for all pairs of a kind."""
     columns = [f"{tag}_{side}" for side in "ab" for tag in tags]
     own = [name for name in DISTANCE_COLUMNS if name not in ("condition_a", "condition_b")]
     frame = pd.DataFrame(rows, columns=["condition_a", "condition_b", *columns, *own])

@@ -194,13 +194,7 @@ def build_population(
     row = image_of_row(crystals, images, table, what="crystals")
     failed = np.unique(row[_texts(crystals, "problem") != ""])
     table.loc[failed[(table["left_out"].iloc[failed] == "").to_numpy()], "left_out"] = NOT_MEASURED
-    needed = [size, *(["edge_weight"] if edge == "weight" else [])]
-    for name in [*needed, *(["touches_edge"] if edge != "include" else [])]:
-        if name not in crystals:
-            raise InputError(
-                f"the crystals have no column {name!r}, which size={size!r}, edge={edge!r} needs; "
-                f"their columns are {', '.join(map(str, crystals.columns))}"
-            )
+    _need_columns(crystals, size, edge)
     if features is None:
         features = np.zeros((len(crystals), 0))
     size_nm = _numbers(crystals, size, np.nan)
@@ -229,6 +223,16 @@ def build_population(
         rejected=rejected,
         features=features[order],
     )
+
+
+def _need_columns(crystals: pd.DataFrame, size: str, edge: EdgeRule) -> None:
+    needed = [size, *(["edge_weight"] if edge == "weight" else [])]
+    for name in [*needed, *(["touches_edge"] if edge != "include" else [])]:
+        if name not in crystals:
+            raise InputError(
+                f"the crystals have no column {name!r}, which size={size!r}, edge={edge!r} needs; "
+                f"their columns are {', '.join(map(str, crystals.columns))}"
+            )
 
 
 def _fates(

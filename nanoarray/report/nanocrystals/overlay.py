@@ -101,22 +101,7 @@ def plot_crystals(
                 aspect="auto",
                 interpolation="nearest",
             )
-        for group in range(len(colours)):
-            for dashed in (False, True):
-                chosen = (group_of == group) & (is_cut == dashed)
-                chosen[0] = False
-                if not chosen.any():
-                    continue
-                lines = outline_segments(labels, chosen)
-                if lines.size:
-                    ax.add_collection(
-                        LineCollection(
-                            list(_broken(lines) if dashed else lines),
-                            colors=colours[group],
-                            linewidths=1.5,
-                            capstyle="projecting",
-                        )
-                    )
+        _draw_outlines(ax, labels, group_of, is_cut, colours)
         if rejected is not None:
             objects = _map(rejected, picture.pixels.shape, "rejected objects")
             _draw_rejected(ax, objects, dict(reasons or {}))
@@ -185,6 +170,32 @@ def _broken(lines: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
             along = (stop - start) / length
             pieces.append((start + low * along, start + high * along))
     return np.array(pieces).reshape(-1, 2, 2)
+
+
+def _draw_outlines(
+    ax: Axes,
+    labels: IntArray,
+    group_of: IntArray,
+    is_cut: npt.NDArray[np.bool_],
+    colours: Sequence[str],
+) -> None:
+    """Outlines in the colour of the group, dashed where the edge cuts the crystal."""
+    for group, colour in enumerate(colours):
+        for dashed in (False, True):
+            chosen = (group_of == group) & (is_cut == dashed)
+            chosen[0] = False
+            if not chosen.any():
+                continue
+            lines = outline_segments(labels, chosen)
+            if lines.size:
+                ax.add_collection(
+                    LineCollection(
+                        list(_broken(lines) if dashed else lines),
+                        colors=colour,
+                        linewidths=1.5,
+                        capstyle="projecting",
+                    )
+                )
 
 
 def _draw_rejected(ax: Axes, objects: IntArray, reasons: Mapping[int, str]) -> None:
