@@ -1,6 +1,7 @@
 """Where it runs: a Dask cluster of the command line, Ctrl-C, an object store, batch scripts."""
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -16,7 +17,9 @@ from fault_stage import drive, write_images
 
 import nanoarray as na
 from nanoarray.archive import store
+from nanoarray.archive.executor import open_executor
 from nanoarray.archive.lease import working_on
+from nanoarray.archive.tasks import run_tasks
 from nanoarray.archive.verify import forget, verify
 from nanoarray.errors import BusyError, DamagedError
 
@@ -109,10 +112,22 @@ def test_a_cluster_of_the_command_line(cluster, folder, clean, tmp_path, monkeyp
     assert_same(url, clean)
 
 
+def test_what_workers_log_reaches_the_user(cluster, caplog):
+    def say():
+        logging.getLogger("nanoarray.archive").warning("a line of process %d", os.getpid())
+        return os.getpid()
+
+    with open_executor(scheduler=cluster) as executor:
+        ((_, process, _),) = run_tasks(executor, say, [()])
+        deadline = time.monotonic() + 30
+        while not caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert process != os.getpid()
+    assert caplog.messages == [f"a line of process {process}"]
+
+
 def test_a_notebook_with_a_client_of_its_own(cluster, folder, clean, tmp_path):
     from distributed import Client
-
-    from nanoarray.archive.executor import open_executor
 
     url = str(tmp_path / "s.zarr")
     with Client(cluster) as client:
