@@ -143,6 +143,7 @@ def crystal_url(crystals, small_fields, tmp_path_factory):
 
     for module, name, value in (
         (segmenting, "TILE_PX", 256),
+        (segmenting, "_SAMPLE_PX", 220),
         (measuring, "_FIELD_PX", 150),
         (measuring, "_WINDOW_PX", 40_000),
         (stages, "ROW_BLOCK", 7),
