@@ -357,8 +357,9 @@ class TestFei:
         text = parse_fei(FEI_TEXT)
         assert parse_fei(FEI_TEXT.replace("\r\n", "\r")).metadata == text.metadata
         assert parse_fei(text.raw["FEI"]).metadata == text.metadata
-        assert parse_fei(FEI_TEXT.encode()) == text
-        assert parse_fei(FEI_TEXT.encode("utf-16")) == text
+        # Their texts, because NaN equals nothing: from Python 3.13 on in data classes, too.
+        assert repr(parse_fei(FEI_TEXT.encode())) == repr(text)
+        assert repr(parse_fei(FEI_TEXT.encode("utf-16"))) == repr(text)
 
     @pytest.mark.parametrize(
         "header", ["", "no sections", {}, {"EBeam": "text"}, b"\xff\xfe\x00", "[Scan]\nPixelWidth"]

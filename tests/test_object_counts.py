@@ -37,7 +37,8 @@ def test_blocks_grow_with_the_archive_and_own_whole_chunks(images, block):
 
 
 def test_a_group_that_goes_on_keeps_its_blocks():
-    assert with_block(tiles_plan(10**6), 4) == tiles_plan(10**6)
+    # Their texts, because the fill value is NaN.
+    assert repr(with_block(tiles_plan(10**6), 4)) == repr(tiles_plan(10**6))
     assert with_block(tiles_plan(100), 64).block == 64
 
 
