@@ -165,19 +165,26 @@ def build_cohort(
     place = place_of_image(images, table)
     sums = np.zeros((len(table), len(SUMS)))
     counts = np.zeros((3, len(table)), np.int64)
-    kept: list[tuple[FloatArray, FloatArray, npt.NDArray[np.int32]]] = []
+    kept: tuple[list[Any], ...] = ([], [], [])
     for part in [grains] if isinstance(grains, pd.DataFrame) else grains:
         row = image_of_row(part, images, table, what="grains", place=place)
-        part_sums, part_counts, part_kept = _reduced(part, row, table, edge, tile_size_um)
+        part_sums, part_counts, columns = _reduced(part, row, table, edge, tile_size_um)
         sums += part_sums
         counts += part_counts
-        kept.append(part_kept)
-    area, weight, image = map(np.concatenate, zip(*kept, strict=True))
-    del kept
+        for parts, column in zip(kept, columns, strict=True):
+            parts.append(column)
+    area, weight, image = map(_joined, kept)
     if (image[1:] < image[:-1]).any():  # images were given in another order than that of names
         order = np.argsort(image, kind="stable")
         area, weight, image = area[order], weight[order], image[order]
     return Cohort(table, sums, area, weight, image, *counts)
+
+
+def _joined(parts: list[Any]) -> npt.NDArray[Any]:
+    """The parts of a column as one, which take no memory any more."""
+    column = np.concatenate(parts)
+    parts.clear()
+    return column
 
 
 def _reduced(
