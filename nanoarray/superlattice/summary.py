@@ -92,7 +92,7 @@ def summarize(
     if missing:
         raise InputError(
             f"grain_statistics.by names the tag {missing[0]!r}, which no image has: expected some "
-            f"of {', '.join(map(str, images.columns))}"
+            f"of {', '.join(sorted(map(str, images.columns)))}"
         )
     how: dict[str, Any] = {"edge": parameters.edge, "tile_size_um": tile_size_um}
     cohort = build_cohort(grains, images, tags=by, **how)
