@@ -1,5 +1,6 @@
 """Catalogs: records that say what stores hold, searches, and proof that a store still holds it."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -255,6 +256,19 @@ def test_opening_what_was_found(place, catalog):
     assert set(both["temperature"].values) == {31.0}
     with pytest.raises(InputError, match="nothing to open"):
         catalog.search("temperature > 99").open()
+
+
+@pytest.mark.parametrize(
+    "condition", ["dose == 0.002", "dose == 0.002 or (id == 'B.2' and known(nothing.here))"]
+)
+def test_opening_chooses_the_images_that_were_found(place, catalog, condition):
+    # The condition is in the units of B.2, and may name what only others have.
+    edited(place / "cat" / "B.2.json", groups__grains__parameters={"bogus": 1})
+    found = catalog.search(condition.replace("nothing.here", "grains.bogus") + " and id == 'a'")
+    assert dict(found.hits) == {"a": (1, 3)}
+    assert set(found.open("grains")["image"].values) == {"img1"}
+    with pytest.raises(InputError, match="'a' changed since it was found: search again"):
+        dataclasses.replace(found, matching={"a": np.ones(2, bool)}).open("grains")
 
 
 def test_moved_stores(place, catalog):
