@@ -56,6 +56,12 @@ def test_each_image_of_a_stack_is_one(tmp_path):
     assert found.pixel_size_nm == pytest.approx(2.0)  # 0.001 um, twice
 
 
+def test_an_impossible_scale_is_none(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    write_ome_zarr(path, PIXELS, pixel_size_nm=1e9)
+    assert np.isnan(read_micrograph(path).pixel_size_nm)
+
+
 def test_a_folder_of_them_is_ingested(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -179,6 +179,39 @@ def test_palettes_and_inverted_grey(tmp_path, noise):
     np.testing.assert_array_equal(read_micrograph(tmp_path / "white0.tif").pixels, 255 - noise)
 
 
+def test_white_is_zero_at_any_depth(tmp_path, noise):
+    few = noise >> 4
+    packed = few[:, ::2] << 4 | few[:, 1::2]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, packed, photometric="miniswhite")
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags["ImageWidth"].overwrite(100)
+        tif.pages[0].tags["BitsPerSample"].overwrite(4)
+    np.testing.assert_array_equal(read_micrograph(path).pixels, 15 - few)
+    mask = noise > 99
+    tifffile.imwrite(path, mask, photometric="miniswhite")
+    np.testing.assert_array_equal(read_micrograph(path).pixels, ~mask)
+
+
+def test_a_file_that_does_not_say_what_0_is(tmp_path, noise):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise)
+    content = path.read_bytes()
+    entry = struct.pack("<HHI", 262, 3, 1)
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, struct.pack("<HHI", 263, 3, 1)))
+    np.testing.assert_array_equal(read_micrograph(path).pixels, noise)
+
+
+def test_colours_of_print_and_video_are_refused(tmp_path, noise):
+    inks = np.stack([noise, noise, noise, np.zeros_like(noise)], axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
+    tifffile.imwrite(tmp_path / "b.tif", inks[..., :3], photometric="ycbcr")
+    for name, kind in (("a", "SEPARATED"), ("b", "YCBCR")):
+        with pytest.raises(ImageError, match=f"colours as {kind}"):
+            read_micrograph(tmp_path / f"{name}.tif")
+
+
 def test_not_finite_pixels_are_replaced_and_reported(tmp_path, noise):
     pixels = noise.astype(np.float32)
     pixels[0, :3] = np.nan, np.inf, -np.inf
@@ -392,7 +425,7 @@ class TestFei:
         )
         assert record.size_nm == pytest.approx(5)
         assert record.agreement == "differ"
-        assert "FEI tag 5 nm (used)" in record.warnings[0]
+        assert "FEI tag 5 x 2.4 nm (used)" in record.warnings[0]
 
     @pytest.mark.parametrize(
         ("date", "time", "iso"),

@@ -189,6 +189,7 @@ def test_numbers_are_read():
 REAL = [  # file, rows of data bar, what the bar says [nm], pixel size of the header [nm]
     ("tem_superlattice/hexagonal_example.Tif", 0, 200.0, 0.7015600464472038),
     ("tem_superlattice/square_example.Tif", 0, 100.0, 0.3475795750590828),
+    ("vendor_formats/TVIPS_bin4.tif", 0, 200.0, 1.420803666),
     ("sem_superlattice/1CJT016 4degC cross section 1_017.tif", 59, 500.0, 2.5),
     ("sem_superlattice/1CJT016 4degC cross section 1_018.tif", 59, 500.0, 2.5),
     ("sem_superlattice/1CJT016 4degC cross section 1_021.tif", 59, 500.0, 2.5),

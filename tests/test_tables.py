@@ -212,6 +212,14 @@ def test_files_written_in_blocks_equal_the_frame(one, tmp_path, monkeypatch, suf
     pd.testing.assert_frame_equal(found[list(expected)], expected, check_dtype=False)
 
 
+def test_csv_names_say_a_unit_once(tmp_path):
+    columns = {"area": "nm2", "area_px": "px2", "width_px": "px", "circularity": "1"}
+    data = {name: ("crystal", [1.0], {"units": units}) for name, units in columns.items()}
+    write_table(Table(data), tmp_path / "c.csv")
+    names = (tmp_path / "c.csv").read_text().splitlines()[0].split(",")
+    assert names[-4:] == ["area_nm2", "area_px2", "width_px", "circularity"]
+
+
 def test_an_empty_table_has_its_header(one, tmp_path):
     nothing = na.table(one[0], "grains").query("area > 9")
     assert write_table(nothing, tmp_path / "n.csv") == 0

@@ -46,6 +46,8 @@ def checked(model: type[Parameters], values: Mapping[str, Any], *, name: str) ->
             ) from None
         where = f"{name}.{key}" if key else name
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] in ("tuple_type", "list_type"):
+            message = f"expected a list, such as {[first['input']]}"
         raise InputError(f"{where} = {first['input']!r}: {message}") from None
 
 

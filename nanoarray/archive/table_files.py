@@ -68,8 +68,15 @@ def _units(variable: xr.Variable) -> str:
     return str(variable.attrs.get("units", "1"))
 
 
+def _with_unit(name: str, units: str) -> str:
+    """Name of a column with its unit, said once: ``area_um2``, and ``area_px2`` for ``area_px``."""
+    if units == "1":
+        return name
+    return f"{name.removesuffix('_px') if units.startswith('px') else name}_{units}"
+
+
 def _write_csv(path: Path, columns: Mapping[str, xr.Variable], length: int) -> None:
-    plain = {n: n if _units(v) == "1" else f"{n}_{_units(v)}" for n, v in columns.items()}
+    plain = {name: _with_unit(name, _units(v)) for name, v in columns.items()}
     with path.open("w", encoding="utf-8", newline="") as handle:
         for i, frame in enumerate(_blocks(columns, length)):
             for name, variable in columns.items():

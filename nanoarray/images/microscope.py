@@ -24,7 +24,7 @@ from nanoarray.images.formats import MAX_FRAMES, MAX_PIXEL_BYTES, Format, Frame,
 from nanoarray.images.header import Header, known_values, number
 from nanoarray.images.microscope_emd import emd_frames
 from nanoarray.images.microscope_probe import check_ends
-from nanoarray.images.scale import ScaleReading, nm_per_unit
+from nanoarray.images.scale import ScaleReading, is_possible, nm_per_unit
 from nanoarray.images.source import Source
 
 __all__ = ["MICROSCOPE_FORMATS"]
@@ -98,7 +98,7 @@ def scale_reading(
     """The reading of a calibration along x and y, and what is doubtful about it."""
     texts = [str(unit).strip().strip("\0") for unit in units]
     sizes = [abs(v) * nm_per_unit(u) for v, u in zip(map(number, lengths), texts, strict=True)]
-    if all(math.isfinite(size) and size > 0 for size in sizes):
+    if all(is_possible(size) for size in sizes):
         x, y = sizes
         reading = ScaleReading("vendor tag", x, y, source, float(lengths[0]), texts[0])
         return (reading,), ()
@@ -295,6 +295,8 @@ def _mrc_frames(source: Source) -> list[Frame]:
         raise ImageError("damaged: its extended header has a negative length")
     dtype = np.dtype((">" if big else "<") + types[mode])
     readings, doubts = scale_reading("MRC cell", sizes, ("Å", "Å"))
+    if sizes == [1, 1]:
+        doubts = ("1 Å per pixel is also what programs write that know no pixel size",)
     header = Header(readings, warnings=doubts)
     step = width * height * dtype.itemsize
     first = 1024 + extended

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nanoarray.errors import ImageError
 from nanoarray.images.formats import MAX_FRAMES, MAX_PIXEL_BYTES, Format, Frame, Samples
 from nanoarray.images.header import Header, number
-from nanoarray.images.scale import ScaleReading, nm_per_unit
+from nanoarray.images.scale import ScaleReading, is_possible, nm_per_unit
 from nanoarray.images.source import Source
 from nanoarray.images.zarr_array import (
     MAX_METADATA_BYTES,
@@ -190,7 +190,7 @@ def _readings(
                 factors = factors * [number(value) for value in scale]
     nm = [nm_per_unit(unit) for unit in units]
     y, x = (float(abs(factors[k]) * nm[k]) for k in (-2, -1))
-    if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
+    if not (is_possible(x) and is_possible(y)):
         return ()
     return (ScaleReading("OME", x, y, "OME-Zarr scale", float(factors[-1]), units[-1]),)
 

@@ -2,8 +2,10 @@
 
 A bar is a level line of one tone: plain, hollow or chequered, alone on the micrograph, in a label
 box or in the data bar, sometimes cut in two by its number. Where its ends carry ticks or
-arrowheads, the length it stands for reaches from the middle of one to the middle of the other;
-without, from edge to edge. That rule was measured on files whose header has the pixel size.
+arrowheads, the length it stands for reaches from the middle of one to the middle of the other, or
+where they are thicker than the pen that draws a line, from outside to outside; without, from edge
+to edge. That rule was measured on files whose header has the pixel size. Where no such bar is
+found, plain ones of any tone are looked for, `find_plain_bars`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nanoarray.errors import InputError
+from nanoarray.images.scale_bar_plain import PEN_PX, PlainBar, find_plain_bars
 from nanoarray.images.scale_bar_writing import Box, find_writing
 from nanoarray.nanocrystal.segment.annotations import BAR, BOX, DATA_BAR, find_annotations
 
@@ -31,12 +34,16 @@ _MOST_OF_WIDTH = 0.7
 _ASPECT = 3.5
 #: A row of the line covers at least this part of the bar's length.
 _SPINE = 0.9
+#: All but its first and last row, which are blurred, are shorter by at most so much.
+_CORNER_PX, _CORNER = 2, 0.02
 #: Ticks and arrowheads stand within this part of the length of an end, or these pixels.
 _END, _END_PX = 0.12, 4
 #: A box is looked into without its rim, a plain bar with what is around it [px].
 _RIM_PX, _AROUND_PX = 2, 8
 _NM = {"pm": 1e-3, "å": 0.1, "a": 0.1, "nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "mm": 1e6}
 _LENGTH = re.compile(r"(\d+(?:[.,]\d+)?)\s*(pm|nm|um|µm|μm|mm|å)(?![a-z])", re.IGNORECASE)
+
+Place = Literal["label box", "data bar", "image"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class ScaleBar:
     y_px: float
     left_px: float
     right_px: float
-    where: Literal["label box", "data bar", "image"]
+    where: Place
     writing: tuple[Box, ...] = ()
     label: str = ""
     length_nm: float = math.nan
@@ -125,7 +132,7 @@ def find_scale_bars(pixels: NDArray, *, data_bar_px: int = 0) -> list[ScaleBar]:
         strip = (slice(height - data_bar_px, height), slice(0, width))
         found = _in_box(pixels, strip, "data bar", rim_px=0)
     kind = find_annotations(pixels[: height - data_bar_px])
-    places: tuple[tuple[int, Literal["label box", "data bar"]], ...]
+    places: tuple[tuple[int, Place], ...]
     places = ((BOX, "label box"), (DATA_BAR, "data bar"))
     for value, where in places:
         parts, _ = ndimage.label(kind == value)
@@ -135,7 +142,25 @@ def find_scale_bars(pixels: NDArray, *, data_bar_px: int = 0) -> list[ScaleBar]:
     for place in ndimage.find_objects(bars):
         found += _in_field(pixels, place)
     order = ("label box", "data bar", "image")
-    return sorted(_without_inner(found), key=lambda bar: order.index(bar.where))
+    found = sorted(_without_inner(found), key=lambda bar: order.index(bar.where))
+    return found or [_plain(bar, kind, height - data_bar_px) for bar in find_plain_bars(pixels)]
+
+
+def _plain(bar: PlainBar, kind: NDArray[np.uint8], field_rows: int) -> ScaleBar:
+    """A plain bar with the place where it is."""
+    row, column = round(bar.y_px), round((bar.left_px + bar.right_px) / 2)
+    place = DATA_BAR if row >= field_rows else int(kind[row, column])
+    where: Place = "image"
+    if place in (DATA_BAR, BOX):
+        where = "data bar" if place == DATA_BAR else "label box"
+    return ScaleBar(
+        length_px=bar.right_px - bar.left_px,
+        y_px=bar.y_px,
+        left_px=bar.left_px,
+        right_px=bar.right_px,
+        where=where,
+        writing=() if bar.writing is None else (bar.writing,),
+    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +181,7 @@ class _Line:
 def _in_box(
     pixels: NDArray,
     place: tuple[slice, slice],
-    where: Literal["label box", "data bar"],
+    where: Place,
     *,
     rim_px: int,
 ) -> list[ScaleBar]:
@@ -257,6 +282,10 @@ def _lines(ink: NDArray[np.bool_], image_width: int) -> list[_Line]:
         spine = np.flatnonzero(_longest_runs(part) >= _SPINE * length)
         if not spine.size:
             continue
+        inner = part[spine[0] + 1 : spine[-1]]
+        extent = length - inner.argmax(axis=1) - inner[:, ::-1].argmax(axis=1)
+        if extent.size and length - extent.min() > max(_CORNER_PX, _CORNER * length):
+            continue  # a crystal with rounded ends
         top, bottom = int(spine[0]), int(spine[-1])
         if length < _ASPECT * (bottom - top + 1):
             continue
@@ -305,7 +334,7 @@ def _measured(
     ink: NDArray[np.bool_],
     lines: list[_Line],
     origin: tuple[int, int],
-    where: Literal["label box", "data bar", "image"],
+    where: Place,
 ) -> ScaleBar:
     """Find both ends of a bar; ``strength`` is 0 on the ground and 1 in full ink."""
     first, last = lines[0], lines[-1]
@@ -338,7 +367,8 @@ def _end(strength: NDArray[np.float64], line: _Line, column: int, inward: int) -
     ticks = line.ticks[:, columns]
     if ticks[: line.top].any() and ticks[line.bottom + 1 :].any():
         weight = np.where(ticks, strength[:, columns], 0.0).sum(axis=0)
-        return float((weight * columns).sum() / weight.sum())
+        if np.count_nonzero(weight >= 0.5 * weight.max()) <= PEN_PX:
+            return float((weight * columns).sum() / weight.sum())
     profile = strength[line.top : line.bottom + 1].mean(axis=0)
     inside = float(np.median(profile[columns]))
     before = column - inward

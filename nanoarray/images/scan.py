@@ -27,6 +27,7 @@ from nanoarray.images.read import (
     quiet_tifffile,
     read_frame,
     scale_of,
+    shared_file_doubts,
 )
 from nanoarray.images.scale import ScaleReading
 from nanoarray.images.source import MAX_FILE_BYTES, Source, read_ahead
@@ -261,8 +262,7 @@ def _scan_file(
         return [replace(row, problem=str(error) or "unreadable")]
     except OSError as error:
         return [replace(row, problem=f"cannot be opened: {error.strerror or error}")]
-    shared = f"one of {len(frames)} images of a file: they may show the same place"
-    doubts = [shared] if len(frames) > 1 else []
+    doubts = shared_file_doubts(len(frames))
     if file_id.endswith(os.path.splitext(as_text(path))[1] or "\0"):
         doubts.append("another file has its name but for the suffix: it may be the same image")
     rows = []

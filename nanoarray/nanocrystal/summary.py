@@ -100,7 +100,7 @@ def summarize(
     if missing:
         raise InputError(
             f"crystal_statistics.by names the tag {missing[0]!r}, which no image has: expected "
-            f"some of {', '.join(map(str, images.columns))}"
+            f"some of {', '.join(sorted(map(str, images.columns)))}"
         )
     tables = _tables(crystals, images, parameters)
     if "trend" in tables:

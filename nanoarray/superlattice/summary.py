@@ -91,7 +91,7 @@ def summarize(
     if missing:
         raise InputError(
             f"grain_statistics.by names the tag {missing[0]!r}, which no image has: expected some "
-            f"of {', '.join(map(str, images.columns))}"
+            f"of {', '.join(sorted(map(str, images.columns)))}"
         )
     summary = summarize_frame(grains, images, by=by, tile_size_um=tile_size_um, **common)
     pairs = (

@@ -147,8 +147,9 @@ def _note(part: Population, row: pd.Series | None) -> str:
     std = math.sqrt(float(np.average((size - mean) ** 2, weights=weight)))
     if row is not None and math.isfinite(row["mean_size"]):
         mean, std = float(row["mean_size"]), float(row["std_size"])
-    text = f"{size.size} crystals, {int(part.scaled.sum())} images: {mean:.3g} ± {std:.2g} nm"
-    text += f", σ/d {100 * std / mean:.0f} %" if math.isfinite(std) else ""
+    text = f"{size.size} crystals, {int(part.scaled.sum())} images: {mean:.3g}"
+    known = math.isfinite(std)  # one crystal has no standard deviation
+    text += f" ± {std:.2g} nm, σ/d {100 * std / mean:.0f} %" if known else " nm"
     cut = part.count("edge")
     return text + (f"; without {cut} at the edge" if cut else "")
 
