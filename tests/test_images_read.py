@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoarray.errors import ImageError, InputError
-from nanoarray.images.finding import find_micrographs, is_micrograph_path
+from nanoarray.images.finding import find_micrographs, find_others, is_micrograph_path
 from nanoarray.images.read import quiet_tifffile, read_micrograph, read_micrographs
 from nanoarray.images.scale import settle
 from nanoarray.images.source import read_bytes
@@ -474,6 +474,28 @@ class TestFinding:
         assert find_micrographs(str(tmp_path / "b" / "*")) != []
         assert is_micrograph_path("x.Tif")
         assert not is_micrograph_path("x.tif.txt")
+
+    def test_files_go_before_links_to_them(self, tmp_path):
+        for name in ("in/z/b.tif", "in/z/d.tif", "other/c.tif"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"x")
+        links = {"in/a.tif": "in/z/b.tif", "in/c.tif": "other/c.tif", "in/a": "in/z"}
+        for name, target in links.items():
+            (tmp_path / name).symlink_to(tmp_path / target)
+        found = [
+            path.relative_to(tmp_path / "in").as_posix()
+            for path in find_micrographs(tmp_path / "in")
+        ]
+        assert found == ["c.tif", "z/b.tif", "z/d.tif"]
+
+    def test_what_is_left_aside_is_counted(self, tmp_path):
+        for name in ("a.webp", "b.JP2", "b.txt", "none.zarr/zarr.json", "x.zarr/0.bmp"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("{}")
+        (tmp_path / "store.zarr").mkdir()
+        (tmp_path / "store.zarr" / "zarr.json").write_text('{"nanoarray_format": 1}')
+        counted = {".webp": 1, ".jp2": 1, ".zarr without an OME-Zarr image": 2}
+        assert find_others([tmp_path]) == counted
 
     @pytest.mark.parametrize(
         ("source", "message"),

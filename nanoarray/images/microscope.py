@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 
 from nanoarray.errors import ImageError
-from nanoarray.images.formats import MAX_FRAMES, MAX_PIXEL_BYTES, Format, Frame, Samples
+from nanoarray.images.formats import (
+    MAX_FRAMES,
+    MAX_PIXEL_BYTES,
+    Format,
+    Frame,
+    Samples,
+    refused,
+)
 from nanoarray.images.header import Header, known_values, number
 from nanoarray.images.microscope_emd import emd_frames
 from nanoarray.images.microscope_probe import check_ends
@@ -35,15 +42,6 @@ _DM_MOST_TAGS = 200_000
 _SER_TYPES = {1: "u1", 2: "<u2", 3: "<u4", 4: "i1", 5: "<i2", 6: "<i4", 7: "<f4", 8: "<f8"}
 _SER_IMAGES = 0x4122
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
-def refused(name: str, reason: str) -> Frame:
-    """A signal of a file that is no image, with the reason."""
-
-    def decode() -> Samples:
-        raise ImageError(reason)
-
-    return Frame(name, Header(), decode)
 
 
 def _need(library: str) -> None:
