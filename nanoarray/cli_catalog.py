@@ -301,11 +301,13 @@ def _print_products(products: Products, problems: Mapping[str, str], as_json: bo
         rows = [{n: int(v) if n in _COUNTS else v for n, v in row.items()} for row in rows]
         typer.echo(json.dumps({"products": rows, "problems": dict(problems)}))
     elif frame.empty:
-        _say("no product" + (" fulfils the condition" if products.expression else ""))
+        _say("no product" + (" fulfils the condition" if products.matching is not None else ""))
     else:
         for row in frame.to_dict("records"):
             counts = "".join(f", {int(row[n])} {n}" for n in _COUNTS if row.get(n, 0) > 0)
-            some = f"{row['matching']} of {row['images']}" if products.expression else row["images"]
+            some = row["images"]
+            if products.matching is not None:
+                some = f"{row['matching']} of {some}"
             title = "" if row["title"] == row["id"] else f"  {row['title']}"
             _say(f"{row['id']:<24} {row['pipeline']}: {some} images{counts}{title}")
     _print_problems(problems)

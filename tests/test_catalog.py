@@ -1,5 +1,6 @@
 """Catalogs: records that say what stores hold, searches, and proof that a store still holds it."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -205,7 +206,8 @@ def test_what_is_no_file_is_named_and_the_rest_is_found(place, catalog, kind):
     make = {"pipe": os.mkfifo, "folder": os.mkdir, "link": lambda p: os.symlink("/nowhere", p)}
     make[kind](path)
     assert len(catalog.search("temperature > 20")) == 2
-    assert "expected a plain file" in catalog.problems()["odd.json"]
+    assert "odd.json is not read: expected a plain file" in catalog.problems()["odd.json"]
+    assert "JSON" not in catalog.problems()["odd.json"]
 
 
 def test_a_parameter_that_was_found_from_the_data_can_be_asked_for(catalog):
@@ -311,6 +313,19 @@ def test_opening_what_was_found(place, catalog):
     assert set(both["temperature"].values) == {31.0}
     with pytest.raises(InputError, match="nothing to open"):
         catalog.search("temperature > 99").open()
+
+
+@pytest.mark.parametrize(
+    "condition", ["dose == 0.002", "dose == 0.002 or (id == 'B.2' and known(nothing.here))"]
+)
+def test_opening_chooses_the_images_that_were_found(place, catalog, condition):
+    # The condition is in the units of B.2, and may name what only others have.
+    edited(place / "cat" / "B.2.json", groups__grains__parameters={"bogus": 1})
+    found = catalog.search(condition.replace("nothing.here", "grains.bogus") + " and id == 'a'")
+    assert dict(found.hits) == {"a": (1, 3)}
+    assert set(found.open("grains")["image"].values) == {"img1"}
+    with pytest.raises(InputError, match="'a' changed since it was found: search again"):
+        dataclasses.replace(found, matching={"a": np.ones(2, bool)}).open("grains")
 
 
 def test_moved_stores(place, catalog):

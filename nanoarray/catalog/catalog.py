@@ -165,11 +165,11 @@ class Catalog:
         index = self.index()
         rows = _matching(parsed, index)
         positions = index.images["product"].to_numpy()
-        total = np.bincount(positions, minlength=len(index.products))
-        found = np.bincount(positions[rows], minlength=len(index.products))
         ids = index.products.get("id", pd.Series(dtype=object)).tolist()
-        hits = {str(ids[p]): (int(found[p]), int(total[p])) for p in np.flatnonzero(found)}
-        return Products(self, hits, parsed)
+        found = [str(ids[p]) for p in np.unique(positions[rows])]
+        matching = {product: rows[positions == ids.index(product)] for product in found}
+        hits = {product: (int(m.sum()), len(m)) for product, m in matching.items()}
+        return Products(self, hits, matching)
 
     def all(self) -> Products:
         """All products."""
@@ -308,13 +308,13 @@ class Products:
         The catalog.
     hits
         Id -> (images that fulfil the condition, images in all).
-    expression
-        The condition; None where all were asked for.
+    matching
+        Id -> which images do, in the order of the record; None where all were asked for.
     """
 
     catalog: Catalog
     hits: Mapping[str, tuple[int, int]]
-    expression: Expression | None = field(default=None, repr=False)
+    matching: Mapping[str, np.ndarray] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -386,15 +386,16 @@ class Products:
         if group is None:
             return {product: store.open_tree(url) for product, url in places.items()}
         rows = named_tables(places, group)
-        if self.expression is None or all_images:
+        if self.matching is None or all_images:
             return rows
-        return _of_matching_images(rows, self.expression, list(self.records.values()))
+        for product, record in self.records.items():
+            if len(record.inputs) != len(self.matching[product]):
+                raise InputError(f"product {product!r} changed since it was found: search again")
+        return _of_matching_images(rows, np.concatenate([self.matching[p] for p in self.records]))
 
 
-def _of_matching_images(rows: Table, expression: Expression, records: list[Record]) -> Table:
-    """Rows of the images that fulfil an expression, by what the records say."""
-    index = make_index(records)
-    matching = _matching(expression, index)
+def _of_matching_images(rows: Table, matching: np.ndarray) -> Table:
+    """Rows of the images that fulfil a condition, of all images of the table's stores."""
     if matching.all():
         return rows
     dim = rows.row_dim
@@ -405,5 +406,4 @@ def _of_matching_images(rows: Table, expression: Expression, records: list[Recor
             "these rows are of several images, of which some do not fulfil the condition: open "
             "them with all_images=True"
         )
-    # Images of the index and of the merged table are in one order: that of the records.
     return rows.isel({dim: np.flatnonzero(matching[rows["image_index"].values])})

@@ -211,9 +211,10 @@ def read_record(path: Path) -> Record:
     InputError
         For a file that is no record, is a link, is too large, or is of a newer version.
     """
+    text = read_content(path).removeprefix(codecs.BOM_UTF8)
     try:
         # Python's own reader takes halves of characters, which cannot be written again.
-        content = from_json(read_content(path).removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
+        content = from_json(text, allow_inf_nan=False)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict) or "record_version" not in content:
@@ -230,7 +231,8 @@ def read_record(path: Path) -> Record:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path} is no valid record: {where}: {message}") from None
+        said = f"{where}: {message}" if where else message
+        raise InputError(f"{path} is no valid record: {said}") from None
 
 
 def read_content(path: Path) -> bytes:
