@@ -59,13 +59,13 @@ def inspect(
 
 def _print_json(found: Any) -> bool:
     """One JSON list, written as it comes."""
-    failed = False
-    typer.echo("[")
-    for position, image in enumerate(found):
+    failed, before = False, "["
+    for image in found:
         failed |= bool(image.problem)
         text = json.dumps(image.to_dict(), indent=1, default=str, allow_nan=False)
-        typer.echo(("," if position else "") + text)
-    typer.echo("]")
+        typer.echo(before + text)
+        before = ","
+    typer.echo("]" if before == "," else "[]")
     return failed
 
 
@@ -95,6 +95,8 @@ def _print_table(images: list[Inspection]) -> None:
 
 
 def _cells(image: Inspection) -> list[str]:
+    from nanoarray.images.scale import size_text
+
     size = image.scale
     rest = {k: image.tags[k] for k in sorted(image.by_a_person) if k not in _SHOWN}
     shown = [_text(image.tags.get(name), unit) for name, unit in _SHOWN.items()]
@@ -103,7 +105,7 @@ def _cells(image: Inspection) -> list[str]:
         _name(image),
         f"{image.height_px} x {image.width_px}{bar}" if image.height_px else "-",
         image.dtype or "-",
-        f"{size.size_nm:.6g} nm" if math.isfinite(size.size_nm) else "unknown",
+        size_text(size.size_nm, size.size_y_nm) if math.isfinite(size.size_nm) else "unknown",
         size.source + (f" ({size.agreement})" if len(size.readings) > 1 else ""),
         *shown,
         ", ".join(f"{name} {_text(value)}" for name, value in rest.items()),

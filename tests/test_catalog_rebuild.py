@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 
 import nanoarray as na
+from nanoarray.archive.lease import runs_on
 from nanoarray.catalog import Catalog
 from nanoarray.catalog.describe import to_toml
 from nanoarray.catalog.rebuild import rebuild
@@ -92,6 +93,31 @@ def test_images_of_one_file_and_stretched_ones(tmp_path):
     (again,) = rebuild(record, [tmp_path], tmp_path / "again.zarr").checks
     assert again.state == "identical", again.details
     assert na.table(tmp_path / "again.zarr", "images")["pixel_size"].values[0] == 2.0
+
+
+def test_a_rebuild_claims_its_store_and_removes_nothing_of_others(
+    made, scattered, tmp_path, monkeypatch
+):
+    record = Catalog(made / "cat").record("s")
+    beside = tmp_path / "again.zarr.inputs"
+    (beside / "0000000").mkdir(parents=True)
+    (beside / "mine.txt").write_text("kept")
+    with pytest.raises(InputError, match=r"again\.zarr\.inputs is in the way"):
+        rebuild(record, [scattered], tmp_path / "again.zarr")
+    assert (beside / "mine.txt").read_text() == "kept"
+    with pytest.raises(InputError, match="is no directory"):
+        rebuild(record, [scattered], "memory://again.zarr")
+    (beside / "mine.txt").unlink()  # what is left of a rebuild that was interrupted goes on
+    seen = []
+
+    def stages(url, *_, executor, **__):
+        seen.append([run.record["what"] for run in runs_on(url)])
+        assert executor.lease is not None
+
+    monkeypatch.setattr("nanoarray.catalog.rebuild.run_stages", stages)
+    assert not rebuild(record, [scattered], tmp_path / "again.zarr").good
+    assert seen == [["rebuild s"]]
+    assert not beside.exists()
 
 
 def test_missing_images_are_named(made, scattered, tmp_path):

@@ -56,6 +56,21 @@ def test_json_says_what_an_ingest_makes(run, folder, tmp_path):
     assert first["tags"]["sample"] == "S1"
     assert first["pixel_size_readings"][0]["used"] is True
     assert "does not match the pattern" in found["stack.tif#1"]["warnings"][-1]
+    assert "one of 2 images" in found["stack.tif#1"]["warnings"][0]
+
+
+def test_pixels_that_are_not_square_are_told(run, tmp_path):
+    pixels = RNG.integers(0, 255, (60, 80), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, resolution=(1e7, 5e6), resolutionunit=3)
+    _, out, _ = run(tmp_path / "a.tif")
+    assert "1 x 2 nm" in out
+    assert "pixels are not square (1 nm along x, 2 nm along y)" in " ".join(out.split())
+
+
+def test_json_of_what_cannot_be_inspected_is_nothing(run, folder, tmp_path):
+    (tmp_path / "t.csv").write_text("image,pixel_size_nm\nbad,x\n")
+    status, out, _ = run(folder, "--json", "--tags", tmp_path / "t.csv")
+    assert (status, out) == (2, "")
 
 
 def test_table_and_tags(run, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import struct
 
@@ -117,6 +118,20 @@ def test_a_diffraction_pattern_has_no_length(tmp_path):
     found = read_micrograph(path)
     assert np.isnan(found.pixel_size_nm)
     assert "diffraction" in found.warnings[0]
+
+
+def test_a_number_that_is_no_length_of_a_pixel_is_none(tmp_path):
+    """TIA gives diffraction patterns in 1/m, without saying so."""
+    path = tmp_path / "a.ser"
+    path.write_bytes(ser([PIXELS[0]], step_m=2e8))
+    assert math.isnan(read_micrograph(path).pixel_size_nm)
+
+
+def test_one_angstrom_is_doubted(tmp_path):
+    path = tmp_path / "a.mrc"
+    for voxel, doubts in ((1.0, 1), (1.5, 0)):
+        path.write_bytes(mrc(PIXELS[:1], voxel_angstrom=voxel))
+        assert len(read_micrograph(path).warnings) == doubts
 
 
 def test_a_stack_cut_short_keeps_what_is_there(tmp_path):

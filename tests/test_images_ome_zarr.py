@@ -56,6 +56,35 @@ def test_each_image_of_a_stack_is_one(tmp_path):
     assert found.pixel_size_nm == pytest.approx(2.0)  # 0.001 um, twice
 
 
+def test_an_impossible_scale_is_none(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    write_ome_zarr(path, PIXELS, pixel_size_nm=1e9)
+    assert np.isnan(read_micrograph(path).pixel_size_nm)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_images_in_folders_of_bioformats2raw(tmp_path, listed):
+    """Its layout: a folder per image, numbered from 0 unless the group OME lists others."""
+    path = tmp_path / "a.zarr"
+    root = zarr.open_group(path, mode="w", zarr_format=2)
+    root.attrs["bioformats2raw.layout"] = 3
+    names = ("first", "gone", "other") if listed else ("0", "1")
+    for k, name in enumerate(name for name in names if name != "gone"):
+        write_ome_zarr(path / name, PIXELS[: 80 + k, :90], pixel_size_nm=2.0 + k)
+    if listed:
+        root.create_group("OME").attrs["series"] = list(names)
+    assert find_micrographs(tmp_path) == [path]
+    frames = frames_of(open_source(path))
+    good = [f for f in frames if f.shape != (0, 0)]
+    assert [f.shape for f in good] == [(80, 90), (81, 90)]
+    assert [f.header.readings[0].size_nm for f in good] == [2, 3]
+    np.testing.assert_array_equal(good[1].decode().values, PIXELS[:81, :90])
+    assert [f.name for f in frames] == [str(k + 1) for k in range(len(names))]
+    if listed:
+        with pytest.raises(ImageError, match="multiscales"):
+            frames[1].decode()
+
+
 def test_a_folder_of_them_is_ingested(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -65,6 +65,12 @@ def test_coloured_picture_is_refused():
         decode_micrograph(saved(Image.fromarray(colours), "PNG"))
 
 
+def test_inks_are_refused(noise):
+    inks = Image.fromarray(noise.astype(np.uint8)).convert("CMYK")
+    with pytest.raises(ImageError, match="CMYK"):
+        decode_micrograph(saved(inks, "JPEG"))
+
+
 def test_animation_is_refused(noise):
     frames = [Image.fromarray(((noise + k) % 256).astype(np.uint8)) for k in range(3)]
     content = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanoarray.errors import ImageError, InputError
-from nanoarray.images.finding import find_micrographs, is_micrograph_path
+from nanoarray.images.finding import find_micrographs, find_others, is_micrograph_path
 from nanoarray.images.read import quiet_tifffile, read_micrograph, read_micrographs
 from nanoarray.images.scale import settle
 from nanoarray.images.source import read_bytes
@@ -177,6 +177,39 @@ def test_palettes_and_inverted_grey(tmp_path, noise):
         read_micrograph(tmp_path / "colour.tif")
     tifffile.imwrite(tmp_path / "white0.tif", noise, photometric="miniswhite")
     np.testing.assert_array_equal(read_micrograph(tmp_path / "white0.tif").pixels, 255 - noise)
+
+
+def test_white_is_zero_at_any_depth(tmp_path, noise):
+    few = noise >> 4
+    packed = few[:, ::2] << 4 | few[:, 1::2]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, packed, photometric="miniswhite")
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags["ImageWidth"].overwrite(100)
+        tif.pages[0].tags["BitsPerSample"].overwrite(4)
+    np.testing.assert_array_equal(read_micrograph(path).pixels, 15 - few)
+    mask = noise > 99
+    tifffile.imwrite(path, mask, photometric="miniswhite")
+    np.testing.assert_array_equal(read_micrograph(path).pixels, ~mask)
+
+
+def test_a_file_that_does_not_say_what_0_is(tmp_path, noise):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise)
+    content = path.read_bytes()
+    entry = struct.pack("<HHI", 262, 3, 1)
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, struct.pack("<HHI", 263, 3, 1)))
+    np.testing.assert_array_equal(read_micrograph(path).pixels, noise)
+
+
+def test_colours_of_print_and_video_are_refused(tmp_path, noise):
+    inks = np.stack([noise, noise, noise, np.zeros_like(noise)], axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
+    tifffile.imwrite(tmp_path / "b.tif", inks[..., :3], photometric="ycbcr")
+    for name, kind in (("a", "SEPARATED"), ("b", "YCBCR")):
+        with pytest.raises(ImageError, match=f"colours as {kind}"):
+            read_micrograph(tmp_path / f"{name}.tif")
 
 
 def test_not_finite_pixels_are_replaced_and_reported(tmp_path, noise):
@@ -392,7 +425,7 @@ class TestFei:
         )
         assert record.size_nm == pytest.approx(5)
         assert record.agreement == "differ"
-        assert "FEI tag 5 nm (used)" in record.warnings[0]
+        assert "FEI tag 5 x 2.4 nm (used)" in record.warnings[0]
 
     @pytest.mark.parametrize(
         ("date", "time", "iso"),
@@ -441,6 +474,28 @@ class TestFinding:
         assert find_micrographs(str(tmp_path / "b" / "*")) != []
         assert is_micrograph_path("x.Tif")
         assert not is_micrograph_path("x.tif.txt")
+
+    def test_files_go_before_links_to_them(self, tmp_path):
+        for name in ("in/z/b.tif", "in/z/d.tif", "other/c.tif"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"x")
+        links = {"in/a.tif": "in/z/b.tif", "in/c.tif": "other/c.tif", "in/a": "in/z"}
+        for name, target in links.items():
+            (tmp_path / name).symlink_to(tmp_path / target)
+        found = [
+            path.relative_to(tmp_path / "in").as_posix()
+            for path in find_micrographs(tmp_path / "in")
+        ]
+        assert found == ["c.tif", "z/b.tif", "z/d.tif"]
+
+    def test_what_is_left_aside_is_counted(self, tmp_path):
+        for name in ("a.webp", "b.JP2", "b.txt", "none.zarr/zarr.json", "x.zarr/0.bmp"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("{}")
+        (tmp_path / "store.zarr").mkdir()
+        (tmp_path / "store.zarr" / "zarr.json").write_text('{"nanoarray_format": 1}')
+        counted = {".webp": 1, ".jp2": 1, ".zarr without an OME-Zarr image": 2}
+        assert find_others([tmp_path]) == counted
 
     @pytest.mark.parametrize(
         ("source", "message"),

@@ -43,3 +43,16 @@ def test_every_kernel_is_listed(system):
     }
     missing = {m for m in found - ABOVE_KERNELS if f"nanoarray.{system}.{m}" not in listed}
     assert not missing, f"add to the contract 'Kernels ...' in pyproject.toml: {missing}"
+
+
+def test_every_room_of_nanocrystals_and_every_command_has_a_layer():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    listed = " | ".join(contracts["contracts"][0]["layers"]).split(" | ")
+    package = ROOT / "nanoarray"
+    rooms = [f"nanocrystal.{p.parent.name}" for p in package.glob("nanocrystal/*/__init__.py")]
+    joints = [f"nanocrystal.{p.stem}" for p in package.glob("nanocrystal/*.py")]
+    commands = [p.stem for p in package.glob("cli*.py")]
+    # They import nothing of this package that could be above them.
+    plain = {f"nanocrystal.{name}" for name in ("__init__", "constants", "weights")}
+    wanted = {f"nanoarray.{name}" for name in {*rooms, *joints, *commands} - plain}
+    assert not wanted - set(listed), "add to the layers in pyproject.toml"

@@ -142,6 +142,19 @@ def test_micrograph_is_without_padding_and_has_a_scale_bar(image: xr.Dataset) ->
     assert unknown.axes[0].texts[0].get_text() == "50 px"
 
 
+@pytest.mark.parametrize("own", ["none", "left", "right"])
+def test_the_scale_bar_leaves_one_that_is_burned_in_uncovered(own: str) -> None:
+    pixels = np.random.default_rng(0).normal(140, 10, (300, 400))
+    if own != "none":
+        left = 20 if own == "left" else 280
+        pixels[270:290, left - 8 : left + 98] = 255
+        pixels[278:283, left : left + 90] = 0
+    ax = report.plot_micrograph(pixels).axes[0]
+    ground = ax.patches[0].get_bbox()
+    assert -0.5 <= ground.x0 < ground.x1 <= 399.5
+    assert (ground.x0 > 200) == (own == "left")
+
+
 def test_defects_are_tinted_where_they_are(
     image: xr.Dataset, polycrystal: SimulatedPolycrystal
 ) -> None:

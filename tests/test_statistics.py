@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,8 +17,16 @@ from nanoarray import schema
 from nanoarray.errors import InputError
 from nanoarray.schema_statistics import GRAIN_STATISTICS
 from nanoarray.statistics import resampling
-from nanoarray.statistics.distribution import normal_distance, weighted_quantile, weighted_std
+from nanoarray.statistics.cohort import build_cohort
+from nanoarray.statistics.distribution import (
+    ResampledQuantile,
+    ascending,
+    normal_distance,
+    weighted_quantile,
+    weighted_std,
+)
 from nanoarray.statistics.resampling import (
+    _in_order_of,
     bootstrap_interval,
     exchange_test,
     holm,
@@ -25,6 +34,7 @@ from nanoarray.statistics.resampling import (
     permutation_test,
     without_each_unit,
 )
+from nanoarray.superlattice import table_stages
 from nanoarray.superlattice.statistics.grain_size import (
     grain_size_number_from_area,
     grain_size_number_from_count,
@@ -211,12 +221,71 @@ def test_resampled_quantiles_equal_repeated_values(data):
         data.draw(st.lists(st.integers(0, 2), min_size=len(values), max_size=len(values)))
     )
     counts = np.array([data.draw(st.lists(st.integers(0, 3), min_size=3, max_size=3))], float)
-    found = weighted_quantile(values, 0.5, weight=np.ones(len(values)), unit=unit, counts=counts)[0]
+    median = ResampledQuantile(values, 0.5, weight=np.ones(len(values)), unit=unit, units=3)
+    found = median(counts)[0]
     repeated = np.repeat(values, counts[0][unit].astype(int))
     if repeated.size:
         assert found == pytest.approx(np.median(repeated))
     else:
         assert np.isnan(found)
+
+
+@pytest.mark.parametrize("near", [8.0, 0.1])
+def test_a_resampled_quantile_that_looks_near_the_quantile_is_that_of_all_values(near, monkeypatch):
+    monkeypatch.setattr("nanoarray.statistics.distribution._NEAR", near)
+    rng = np.random.default_rng(3)
+    values, weight = rng.lognormal(size=4000).round(2), rng.choice([0.0, 1.0, 1.3], 4000)
+    unit = rng.integers(0, 500, 4000)
+    counts = rng.multinomial(500, np.full(500, 1 / 500), size=20).astype(float)
+    median = ResampledQuantile(values, 0.5, weight=weight, unit=unit, units=500)
+    # So few of the values are looked at, unless a resample has its median elsewhere.
+    assert len(median._near[0]) < (2500 if near > 1 else 100)
+    expected = [weighted_quantile(values, 0.5, weight=weight * c[unit])[0] for c in counts]
+    np.testing.assert_array_equal(median(counts), expected)
+    assert np.isnan(median(np.zeros((1, 500)))[0])
+
+
+def test_many_values_are_sorted_and_summed_in_pieces(monkeypatch):
+    rng = np.random.default_rng(4)
+    values, weight = rng.normal(size=9001).round(2), rng.choice([0.0, 1.0, 1.3], 9001)
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+    def results():
+        return [
+            *weighted_quantile(values, shares, weight=weight),
+            weighted_std(values, weight),
+            normal_distance(values, weight),
+        ]
+
+    whole = results()
+    monkeypatch.setattr("nanoarray.statistics.distribution._PIECE", 1000)
+    assert len(list(ascending(values))) == 10
+    np.testing.assert_array_equal(
+        np.concatenate(list(ascending(values))), np.argsort(values, kind="stable")
+    )
+    assert results() == whole
+    # A quantile halfway between two pieces.
+    two = np.repeat([1.0, 2.0], 1000)
+    assert weighted_quantile(two, 0.5, weight=np.ones(2000)) == [1.5]
+
+
+@pytest.mark.parametrize(("units", "strata"), [(1, 1), (7, 3), (1000, 1), (5000, 40)])
+def test_levels_are_exchanged_as_by_sorting_random_keys(units, strata):
+    rng = np.random.default_rng(units)
+    stratum = np.unique(np.sort(rng.integers(0, strata, units)), return_inverse=True)[1]
+    level, keys = rng.normal(size=units), rng.random((3, units)) + stratum
+    found = _in_order_of(level, keys, stratum)
+    np.testing.assert_array_equal(found, level[np.argsort(keys, axis=1)])
+
+
+def test_of_very_many_units_fewer_arrangements_are_drawn(monkeypatch):
+    monkeypatch.setattr("nanoarray.statistics.resampling._DRAWN_VALUES", 300 * 50)
+    rng = np.random.default_rng(0)
+    options = {"permutations": 999, "rng": rng, "alpha": 0.05}
+    few = permutation_test(rng.normal(size=50), np.repeat([0.0, 1.0], 25), **options)
+    assert few.smallest_p == 1 / 301
+    many = permutation_test(rng.normal(size=5000), np.repeat([0.0, 1.0], 2500), **options)
+    assert many.smallest_p == 1 / 100
 
 
 # ------------------------------------------------------------------ what counts, and what is said
@@ -359,6 +428,30 @@ def test_neither_row_order_nor_other_conditions_change_anything():
         lambda g, i: trend_test(g, i, tag="temperature", permutations=99, resamples=200),
     ):
         pd.testing.assert_frame_equal(test(grains, images), test(*shuffled), check_exact=True)
+
+
+def test_grains_may_come_in_parts_and_images_in_any_order():
+    grains, images = population([20, 30], samples=3)
+    images = images.sample(frac=1, random_state=1)
+    by_image = [part for _, part in grains.groupby("image", sort=False)]
+    whole = build_cohort(grains, images, tags=["temperature"], edge="weight")
+    parts = build_cohort(iter(by_image[::-1]), images, tags=["temperature"], edge="weight")
+    pd.testing.assert_frame_equal(parts.images, whole.images)
+    for name in ("sums", "area_um2", "weight", "grain_image", "edge_grains", "small_grains"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_the_statistics_read_few_columns_of_some_images_at_a_time(monkeypatch):
+    counts = np.array([0, 3, 0, 5, 2, 0, 9, 1, 0])
+    columns = ("image_index", "area", "problem", "orientation")
+    values = np.repeat(np.arange(len(counts)), counts)
+    grains = xr.Dataset(dict.fromkeys(columns, ("grain", values)))
+    monkeypatch.setattr(table_stages, "_PART", 6)
+    parts = [part["image_index"].tolist() for part in table_stages._grain_parts(grains, counts)]
+    assert [set(part) for part in parts] == [{1}, {3, 4}, {6, 7}]
+    assert np.concatenate(parts).tolist() == values.tolist()
+    (part,) = table_stages._grain_parts(grains.isel(grain=slice(0)), 0 * counts)
+    assert list(part) == ["image_index", "area", "problem"]
 
 
 def test_image_index_stands_for_the_image():

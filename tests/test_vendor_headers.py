@@ -356,6 +356,100 @@ def test_sources_of_one_file_are_compared(tmp_path):
         assert any("2.7 nm" in warning for warning in read.warnings) == (agreement == "differ")
 
 
+# --- what a number, an escape and a description may look like ---------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "size_nm"), [("2,5", 2.5), ("0,005", 0.005), ("1,024", math.nan)]
+)
+@pytest.mark.parametrize(
+    "parse",
+    [
+        lambda n: parse_hitachi(f"[SemImageFile]\nPixelSize={n}\n".encode()),
+        lambda n: parse_jeol(f"$CM_PIXEL_SIZE={n}nm/pixel"),
+        lambda n: parse_zeiss(
+            f"AP_IMAGE_PIXEL_SIZE\nImage Pixel Size = {n} nm\n".encode(), width_px=9
+        ),
+        lambda n: parse_tescan(f"[MAIN]\nPixelSizeX={n}e-009\n".encode(), source="test"),
+        lambda n: parse_fei(f"[Scan]\nPixelWidth={n}e-009\n"),
+    ],
+    ids=["hitachi", "jeol", "zeiss", "tescan", "fei"],
+)
+def test_a_decimal_comma_is_read_and_a_thousand_is_not(parse, written, size_nm):
+    found = [r.size_nm for r in parse(written).readings]
+    if math.isnan(size_nm) and found:
+        assert found == pytest.approx([1.024])  # with an exponent it is no thousand
+    else:
+        assert found == pytest.approx([] if math.isnan(size_nm) else [size_nm])
+
+
+@pytest.mark.parametrize("unit", ["\\u00C5", "\\u00c5", "\\u212B"])
+def test_imagej_escapes_any_letter(tmp_path, unit):
+    text = f"ImageJ=1.53k\nunit={unit}\n"
+    path = write(tmp_path / "a.tif", description=text, resolution=(0.5, 0.5), resolutionunit="NONE")
+    assert read_micrograph(path).pixel_size_nm == pytest.approx(0.2)
+
+
+def ome_image(size_nm, uuid="", name="", width=100):
+    block = f'<UUID FileName="{name}">urn:uuid:{uuid}</UUID>' if name else ""
+    return (
+        f'<Image><Pixels SizeX="{width}" SizeY="80" PhysicalSizeX="{size_nm}" '
+        f'PhysicalSizeXUnit="nm"><TiffData IFD="0">{block}</TiffData></Pixels></Image>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "name", "size_nm"),
+    [
+        ("2", "renamed.tif", 7),  # the file says which it is
+        ("", "b.tif", 7),
+        ("", "a.tif", 5),
+        ("", "renamed.tif", math.nan),  # of images of two sizes either may be in it
+    ],
+)
+def test_ome_of_images_in_several_files(tmp_path, own, name, size_nm):
+    images = ome_image(5, "1", "a.tif") + ome_image(7, "2", "b.tif")
+    uuid = f' UUID="urn:uuid:{own}"' if own else ""
+    path = write(tmp_path / name, description=f"<OME{uuid}>{images}</OME>")
+    assert read_micrograph(path).pixel_size_nm == pytest.approx(size_nm, nan_ok=True)
+
+
+def test_ome_of_another_image_or_in_another_file(tmp_path):
+    path = write(tmp_path / "a.tif", description=f"<OME>{ome_image(5, width=200)}</OME>")
+    resized = read_micrograph(path)
+    assert math.isnan(resized.pixel_size_nm)
+    assert "200 px wide, this one has 100 px" in resized.warnings[0]
+    elsewhere = '<OME><BinaryOnly MetadataFile="b.companion.ome" UUID="urn:uuid:1"/></OME>'
+    read = read_micrograph(write(tmp_path / "a.tif", description=elsewhere))
+    assert "b.companion.ome" in read.warnings[0]
+
+
+def test_jeol_text_of_a_japanese_system(tmp_path):
+    path = write(tmp_path / "a.tif")
+    (tmp_path / "a.txt").write_bytes("$CM_PIXEL_SIZE 0.002μm\r\n".encode("shift_jis"))
+    assert read_micrograph(path).pixel_size_nm == pytest.approx(2)
+
+
+def test_jeol_text_of_an_image_of_another_width(tmp_path):
+    path = write(tmp_path / "a.tif")
+    text = "$CM_PIXEL_SIZE 2.00nm\r\n$CM_FULL_SIZE {} 80\r\n"
+    (tmp_path / "a.txt").write_text(text.format(100))
+    assert read_micrograph(path).pixel_size_nm == pytest.approx(2)
+    (tmp_path / "a.txt").write_text(text.format(200))
+    read = read_micrograph(path)
+    assert math.isnan(read.pixel_size_nm)
+    assert "resized or cropped" in read.warnings[0]
+
+
+def test_sources_that_differ_along_y_alone_differ():
+    text = "[Scan]\nPixelWidth=2e-9\nPixelHeight={}e-9\n[EBeam]\nHFW=2e-7\nVFW=1.6e-7\n[Image]\n"
+    text += "ResolutionX=100\nResolutionY=80\n"
+    assert settle(parse_fei(text.format(2)).readings).agreement == "agree"
+    record = settle(parse_fei(text.format(3)).readings)
+    assert record.agreement == "differ"
+    assert "FEI tag 2 x 3 nm (used)" in record.warnings[0]
+
+
 # --- damage -----------------------------------------------------------------------------------
 
 PARSERS = {

@@ -18,7 +18,13 @@ from nanoarray.archive.stage_parameters import nearest
 from nanoarray.catalog.describe import describe, slug
 from nanoarray.catalog.index import Index, make_index, read_index, write_index
 from nanoarray.catalog.places import address_of, find_store
-from nanoarray.catalog.record import Record, check_id, read_record, write_record
+from nanoarray.catalog.record import (
+    Record,
+    check_id,
+    read_content,
+    read_record,
+    write_record,
+)
 from nanoarray.catalog.verify import GroupCheck, verify_store
 from nanoarray.errors import InputError
 from nanoarray.expression import Expression, parse
@@ -127,7 +133,7 @@ class Catalog:
 
     def index(self) -> Index:
         """The searchable tables of all records, made again where records changed."""
-        sums = {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in self.files().items()}
+        sums = {name: _checksum(path) for name, path in self.files().items()}
         key = hashlib.sha256(repr(sorted(sums.items())).encode()).hexdigest()
         index = read_index(self.path, key)
         if index is None:
@@ -159,11 +165,11 @@ class Catalog:
         index = self.index()
         rows = _matching(parsed, index)
         positions = index.images["product"].to_numpy()
-        total = np.bincount(positions, minlength=len(index.products))
-        found = np.bincount(positions[rows], minlength=len(index.products))
         ids = index.products.get("id", pd.Series(dtype=object)).tolist()
-        hits = {str(ids[p]): (int(found[p]), int(total[p])) for p in np.flatnonzero(found)}
-        return Products(self, hits, parsed)
+        found = [str(ids[p]) for p in np.unique(positions[rows])]
+        matching = {product: rows[positions == ids.index(product)] for product in found}
+        hits = {product: (int(m.sum()), len(m)) for product, m in matching.items()}
+        return Products(self, hits, matching)
 
     def all(self) -> Products:
         """All products."""
@@ -272,6 +278,14 @@ class Catalog:
         return record
 
 
+def _checksum(path: Path) -> str:
+    """Of a record's file; "" where it is none that can be read."""
+    try:
+        return hashlib.sha256(read_content(path)).hexdigest()
+    except InputError:
+        return ""
+
+
 def _given(about: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in about.items() if value}
 
@@ -294,13 +308,13 @@ class Products:
         The catalog.
     hits
         Id -> (images that fulfil the condition, images in all).
-    expression
-        The condition; None where all were asked for.
+    matching
+        Id -> which images do, in the order of the record; None where all were asked for.
     """
 
     catalog: Catalog
     hits: Mapping[str, tuple[int, int]]
-    expression: Expression | None = field(default=None, repr=False)
+    matching: Mapping[str, np.ndarray] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -331,7 +345,8 @@ class Products:
                     "store": record.store,
                 }
             )
-        return pd.DataFrame(rows)
+        names = ["id", "title", "pipeline", "matching", "images", "store"]
+        return pd.DataFrame(rows, columns=None if rows else names)
 
     @overload
     def open(self, group: None = None, *, all_images: bool = False) -> dict[str, xr.DataTree]: ...
@@ -371,15 +386,16 @@ class Products:
         if group is None:
             return {product: store.open_tree(url) for product, url in places.items()}
         rows = named_tables(places, group)
-        if self.expression is None or all_images:
+        if self.matching is None or all_images:
             return rows
-        return _of_matching_images(rows, self.expression, list(self.records.values()))
+        for product, record in self.records.items():
+            if len(record.inputs) != len(self.matching[product]):
+                raise InputError(f"product {product!r} changed since it was found: search again")
+        return _of_matching_images(rows, np.concatenate([self.matching[p] for p in self.records]))
 
 
-def _of_matching_images(rows: Table, expression: Expression, records: list[Record]) -> Table:
-    """Rows of the images that fulfil an expression, by what the records say."""
-    index = make_index(records)
-    matching = _matching(expression, index)
+def _of_matching_images(rows: Table, matching: np.ndarray) -> Table:
+    """Rows of the images that fulfil a condition, of all images of the table's stores."""
     if matching.all():
         return rows
     dim = rows.row_dim
@@ -390,5 +406,4 @@ def _of_matching_images(rows: Table, expression: Expression, records: list[Recor
             "these rows are of several images, of which some do not fulfil the condition: open "
             "them with all_images=True"
         )
-    # Images of the index and of the merged table are in one order: that of the records.
     return rows.isel({dim: np.flatnonzero(matching[rows["image_index"].values])})

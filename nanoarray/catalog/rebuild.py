@@ -17,8 +17,10 @@ import numpy as np
 from nanoarray import schema
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
-from nanoarray.archive.engine import Progress, run_stage
+from nanoarray.archive.engine import Progress
 from nanoarray.archive.executor import open_executor
+from nanoarray.archive.lease import working_on
+from nanoarray.archive.schedule import run_stages
 from nanoarray.archive.stage_parameters import StageParameters
 from nanoarray.catalog.describe import given_parameters, image_inputs
 from nanoarray.catalog.record import InputRecord, Record, check_id
@@ -30,6 +32,7 @@ from nanoarray.images.read import find_micrographs, open_source
 from nanoarray.pipeline import STAGES, parse_parameters
 
 _LISTED = 5
+_TAGS = "tags.csv"
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,24 @@ def rebuild(
         for name in record.groups
         if _is_stage(name)
     ]
+    if "://" in url:
+        raise InputError(f"{url} is no directory: a product is made again in one")
     found = find_images(record, images)
     links = Path(f"{url}.inputs")
+    _check_free(links)
     try:
         _ingest(record, found, url, links, workers, scheduler, progress)
     finally:
         shutil.rmtree(links, ignore_errors=True)
-    with open_executor(workers=workers, scheduler=scheduler) as executor:
-        for stage, parameters in stages:
-            run_stage(url, stage, parameters, executor=executor, progress=progress)
+    with (
+        working_on(url, f"rebuild {record.id}") as lease,
+        open_executor(workers=workers, scheduler=scheduler, lease=lease) as executor,
+    ):
+        ids = [i.image for i in image_inputs(url)[0]]
+        paths = np.array([str(found[image].absolute()) for image in ids], dtype=object)
+        attrs = schema.GROUPS["images"]["path"].attrs
+        store.put_constant(url, "images", "path", ("image",), paths, attrs)
+        run_stages(url, stages, executor=executor, progress=progress)
     return Rebuilt(url, tuple(verify_store(record, url, rebuilt=True)), tuple(notes(record)))
 
 
@@ -256,12 +268,19 @@ def _ingest(
             f"{len(missing)} images of {record.id!r} are not read from their files by this version "
             f"of nanoarray, such as {missing[0]!r}"
         )
-    table = links / "tags.csv"
+    table = links / _TAGS
     if _write_tags(table, record, rows):
         read(list(sources.values()), table)
-    paths = np.array([str(found[image].absolute()) for image in rows], dtype=object)
-    attrs = schema.GROUPS["images"]["path"].attrs
-    store.put_constant(url, "images", "path", ("image",), paths, attrs)
+
+
+def _check_free(links: Path) -> None:
+    """Refuse to use, and remove, a folder that holds anything but links and tags of a rebuild."""
+    if links.is_symlink() or any(
+        not path.is_symlink() and not path.is_dir() and path != links / _TAGS
+        for path in (links, *links.rglob("*"))
+        if os.path.lexists(path)
+    ):
+        raise InputError(f"{links} is in the way: a rebuild puts links there; rename it")
 
 
 def _file_id(image: InputRecord) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nanoarray.errors import InputError
 from nanoarray.images.formats import known_formats, known_suffixes
+from nanoarray.images.zarr_array import group_mentions
 
 
 def is_micrograph_path(path: str | os.PathLike[str]) -> bool:
@@ -61,10 +62,12 @@ def find_real(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
     if _is_folder_micrograph(place) or (os.path.lexists(place) and not os.path.isdir(place)):
         return [(os.path.realpath(place), Path(place))]
     if os.path.isdir(place):
-        files = sorted(_walk(place), key=lambda entry: entry[1].parts)
-        if not files:
+        once: dict[str, Path] = {}
+        for real, path in _walk(place):
+            once.setdefault(real, path)
+        if not once:
             raise InputError(f"folder '{place}' holds no micrograph ({_suffix_text()})")
-        return files
+        return sorted(once.items(), key=lambda entry: entry[1].parts)
     matches = glob.glob(place, recursive=True) if glob.has_magic(place) else []
     files = []
     for match in matches:
@@ -83,13 +86,18 @@ def find_real(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, Path]]:
-    """Micrographs below a folder; its path without links is found once per folder, not per file."""
+    """Micrographs below a folder, files before links to files.
+
+    Its path without links is found once per folder, not per file.
+    """
     suffixes = known_suffixes()
     folder_suffixes = known_suffixes(folders=True)
     seen: set[str] = set()
-    waiting = [folder]
-    while waiting:
-        place = waiting.pop()
+    links: list[tuple[str, Path]] = []
+    waiting, linked = [folder], list[str]()
+    while waiting or linked:
+        # Folders go before links to them, whose order must not be that of the disk.
+        place = waiting.pop() if waiting else linked.pop(linked.index(min(linked)))
         real = os.path.realpath(place)
         if real in seen:
             continue
@@ -104,16 +112,17 @@ def _walk(folder: str) -> Iterator[tuple[str, Path]]:
             name = entry.name.lower()
             if _is_folder(entry):
                 if not name.endswith(folder_suffixes):
-                    waiting.append(entry.path)
+                    (linked if entry.is_symlink() else waiting).append(entry.path)
                     continue
                 # A Zarr folder is one image or none: its insides are not searched.
                 wanted = _is_folder_micrograph(entry.path)
             else:
                 wanted = name.endswith(suffixes)
-            if wanted:
-                linked = entry.is_symlink()
-                at = os.path.realpath(entry.path) if linked else os.path.join(real, entry.name)
-                yield at, Path(entry.path)
+            if wanted and entry.is_symlink():
+                links.append((os.path.realpath(entry.path), Path(entry.path)))
+            elif wanted:
+                yield os.path.join(real, entry.name), Path(entry.path)
+    yield from sorted(links)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -134,7 +143,11 @@ def _suffix_text() -> str:
 
 
 #: Of files that look like images; those that are read are not counted.
-_OTHER_FORMATS = frozenset((".bmp", ".gif", ".dm3", ".dm4", ".emd", ".ser", ".emi", ".mrc", ".h5"))
+_OTHER_FORMATS = frozenset(
+    ".bmp .gif .webp .jp2 .j2k .jpe .jfif .jxl .avif .heic .psd .pdf .svg .eps .raw .img .npy "
+    ".dm2 .dm3 .dm4 .emd .ser .emi .mrc .rec .st .h5 .hdf5 .hspy .nxs .blo .bcf .spe .rpl .gwy "
+    ".sxm .spm .ibw .czi .lif .nd2 .oib .oif .vsi .lsm .stk .svs .ndpi .scn .bif .btf".split()
+)
 
 
 def find_others(sources: Iterable[str | os.PathLike[str]]) -> Counter[str]:
@@ -144,8 +157,14 @@ def find_others(sources: Iterable[str | os.PathLike[str]]) -> Counter[str]:
     """
     counts: Counter[str] = Counter()
     others = _OTHER_FORMATS - set(known_suffixes())
+    of_folders = known_suffixes(folders=True)
     for source in sources:
-        for _, _, names in os.walk(source):
+        for place, folders, names in os.walk(source):
+            # What a Zarr folder holds are no files of their own.
+            zarr = [name for name in folders if name.lower().endswith(of_folders)]
+            folders[:] = [f for f in folders if f not in zarr and not f.startswith(".")]
+            lost = [name for name in zarr if _is_no_known_zarr(os.path.join(place, name))]
+            counts.update([".zarr without an OME-Zarr image"] * len(lost))
             for name in names:
                 stem, suffix = os.path.splitext(name)
                 if suffix.lower() not in others:
@@ -155,6 +174,11 @@ def find_others(sources: Iterable[str | os.PathLike[str]]) -> Counter[str]:
                 else:
                     counts.update([suffix.lower()])
     return counts
+
+
+def _is_no_known_zarr(path: str) -> bool:
+    """Whether a folder is neither an image nor a store of nanoarray."""
+    return not _is_folder_micrograph(path) and not group_mentions(path, b'"nanoarray_format"')
 
 
 def _has_ser(stem: str, names: Iterable[str]) -> bool:

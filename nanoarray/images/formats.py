@@ -98,6 +98,15 @@ class Format:
     is_folder: bool = False
 
 
+def refused(name: str, reason: str) -> Frame:
+    """A part of a file that is no image, with the reason."""
+
+    def decode() -> Samples:
+        raise ImageError(reason)
+
+    return Frame(name, Header(), decode)
+
+
 @functools.cache
 def known_formats() -> tuple[Format, ...]:
     """Every format that can be read, the first that recognizes a file reads it."""

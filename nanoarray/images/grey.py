@@ -13,6 +13,11 @@ from nanoarray.errors import ImageError
 # Coloured labels on a grey micrograph are accepted, a coloured picture is not.
 MAX_COLOURED_FRACTION = 0.01
 COLOUR_TOLERANCE = 2 / 255
+#: Of TIFF: where white is 0, palettes, and YCbCr, which is read only where JPEG makes it RGB.
+_WHITE_IS_ZERO, _PALETTE, _YCBCR, _JPEG = 0, 3, 6, 7
+PHOTOMETRIC = 262
+#: Colours that are neither grey nor RGB: inks, YCbCr, three kinds of L*a*b*, raw sensors, LogLuv.
+_OTHER_COLOURS = frozenset((5, _YCBCR, 8, 9, 10, 32803, 32845))
 _ROWS_AT_ONCE = 32
 
 
@@ -25,14 +30,30 @@ def samples_of(page: tifffile.TiffPage, values: NDArray[Any]) -> tuple[NDArray[A
         raise ImageError(f"has axes {page.axes}, expected one 2-D image")
     if np.iscomplexobj(values):
         raise ImageError("holds complex numbers, expected grey levels")
-    if page.photometric == 3 and page.colormap is not None and values.ndim == 2:
+    rgb_of_jpeg = page.photometric == _YCBCR and page.compression == _JPEG
+    if page.photometric in _OTHER_COLOURS and not rgb_of_jpeg:
+        raise ImageError(f"holds colours as {page.photometric.name}, expected grey levels or RGB")
+    if page.photometric == _PALETTE and page.colormap is not None and values.ndim == 2:
         values = _apply_palette(values, np.asarray(page.colormap))
-    elif page.photometric == 0 and values.dtype.kind == "u":
-        values = np.iinfo(values.dtype).max - values
+    elif white_is_zero(page):
+        values = black_is_zero(page, values)
     orientation = page.tags.get("Orientation")
     if orientation is not None and orientation.value != 1:
         warnings.append(f"the TIFF asks for orientation {orientation.value}; read as stored")
     return values, warnings
+
+
+def white_is_zero(page: tifffile.TiffPage) -> bool:
+    """Whether a page says so; tifffile takes the absent tag for it, other programs for black."""
+    return PHOTOMETRIC in page.tags and page.photometric == _WHITE_IS_ZERO
+
+
+def black_is_zero(page: tifffile.TiffPage, values: NDArray[Any]) -> NDArray[Any]:
+    """The other way round, the values of a page on which white is 0."""
+    if values.dtype.kind != "u":
+        return -values if values.dtype.kind == "f" else ~values
+    bits = min(int(page.bitspersample), 8 * values.dtype.itemsize)
+    return values.dtype.type(2**bits - 1) - values
 
 
 def _apply_palette(values: NDArray[Any], colormap: NDArray[np.integer]) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 from nanoarray.images.scale import ScaleReading
 
 MetadataValue = float | str
+
+# Where a comma stands in for the point: `2,5e-9`. Not `1,024`, which may be a thousand.
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?(?!0*[1-9]\d{0,2},\d{3}\s*$)\d*,\d+(?:[eE][-+]?\d+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,11 @@ def known_values(
 
 
 def number(value: object) -> float:
-    """Return ``value`` as a finite float, otherwise NaN."""
+    """Return ``value`` as a finite float, otherwise NaN; a text may have a decimal comma."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return math.nan
+    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+        value = value.replace(",", ".")
     try:
         result = float(value)
     except (ValueError, OverflowError):

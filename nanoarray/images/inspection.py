@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from nanoarray.images.read import (
     quiet_tifffile,
     read_frame,
     scale_of,
+    shared_file_doubts,
 )
-from nanoarray.images.scale import ScaleReading, ScaleRecord, settle
+from nanoarray.images.scale import ScaleReading, ScaleRecord, is_square, not_square_text, settle
 from nanoarray.images.tags import merge_tags, read_tags_csv, tags_of_header
 
 
@@ -155,8 +156,10 @@ def _images(path: Path, scale_bar: str) -> Iterator[Inspection]:
     except ImageError as error:
         yield Inspection(name, problem=str(error))
         return
+    doubts = tuple(shared_file_doubts(len(frames)))
     for frame in frames:
-        yield _look(name, kind, frame, scale_bar)
+        found = _look(name, kind, frame, scale_bar)
+        yield found if found.problem else replace(found, warnings=(*found.warnings, *doubts))
 
 
 def _look(path: str, kind: str, frame: Frame, scale_bar: str) -> Inspection:
@@ -221,7 +224,9 @@ def _with_tags(
     scale = settle([*sizes, *found.scale.readings], use_scale_bar=_uses_bar(found.scale))
     names = frozenset(name for given in said.values() for name in given)
     values = {**vars(found), "tags": tags, "scale": scale, "by_a_person": names & set(tags)}
-    values["warnings"] = (*found.warnings, *scale.warnings, *notes)
+    x_nm, y_nm = scale.size_nm, scale.size_y_nm
+    uneven = () if is_square(x_nm, y_nm) else (not_square_text(x_nm, y_nm),)
+    values["warnings"] = (*found.warnings, *scale.warnings, *uneven, *notes)
     return Inspection(**values)
 
 

@@ -20,11 +20,18 @@ from typing import Any
 import numpy as np
 
 from nanoarray.errors import ImageError
-from nanoarray.images.formats import MAX_FRAMES, MAX_PIXEL_BYTES, Format, Frame, Samples
+from nanoarray.images.formats import (
+    MAX_FRAMES,
+    MAX_PIXEL_BYTES,
+    Format,
+    Frame,
+    Samples,
+    refused,
+)
 from nanoarray.images.header import Header, known_values, number
 from nanoarray.images.microscope_emd import emd_frames
 from nanoarray.images.microscope_probe import check_ends
-from nanoarray.images.scale import ScaleReading, nm_per_unit
+from nanoarray.images.scale import ScaleReading, is_possible, nm_per_unit
 from nanoarray.images.source import Source
 
 __all__ = ["MICROSCOPE_FORMATS"]
@@ -35,15 +42,6 @@ _DM_MOST_TAGS = 200_000
 _SER_TYPES = {1: "u1", 2: "<u2", 3: "<u4", 4: "i1", 5: "<i2", 6: "<i4", 7: "<f4", 8: "<f8"}
 _SER_IMAGES = 0x4122
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
-def refused(name: str, reason: str) -> Frame:
-    """A signal of a file that is no image, with the reason."""
-
-    def decode() -> Samples:
-        raise ImageError(reason)
-
-    return Frame(name, Header(), decode)
 
 
 def _need(library: str) -> None:
@@ -98,7 +96,7 @@ def scale_reading(
     """The reading of a calibration along x and y, and what is doubtful about it."""
     texts = [str(unit).strip().strip("\0") for unit in units]
     sizes = [abs(v) * nm_per_unit(u) for v, u in zip(map(number, lengths), texts, strict=True)]
-    if all(math.isfinite(size) and size > 0 for size in sizes):
+    if all(is_possible(size) for size in sizes):
         x, y = sizes
         reading = ScaleReading("vendor tag", x, y, source, float(lengths[0]), texts[0])
         return (reading,), ()
@@ -295,6 +293,8 @@ def _mrc_frames(source: Source) -> list[Frame]:
         raise ImageError("damaged: its extended header has a negative length")
     dtype = np.dtype((">" if big else "<") + types[mode])
     readings, doubts = scale_reading("MRC cell", sizes, ("Å", "Å"))
+    if sizes == [1, 1]:
+        doubts = ("1 Å per pixel is also what programs write that know no pixel size",)
     header = Header(readings, warnings=doubts)
     step = width * height * dtype.itemsize
     first = 1024 + extended

@@ -6,28 +6,36 @@ import itertools
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanoarray.errors import ImageError
-from nanoarray.images.formats import MAX_FRAMES, MAX_PIXEL_BYTES, Format, Frame, Samples
+from nanoarray.images.formats import (
+    MAX_FRAMES,
+    MAX_PIXEL_BYTES,
+    Format,
+    Frame,
+    Samples,
+    refused,
+)
 from nanoarray.images.header import Header, number
-from nanoarray.images.scale import ScaleReading, nm_per_unit
+from nanoarray.images.scale import ScaleReading, is_possible, nm_per_unit
 from nanoarray.images.source import Source
 from nanoarray.images.zarr_array import (
-    MAX_METADATA_BYTES,
     ZarrArray,
     files_below,
+    group_mentions,
     open_array,
     read_document,
 )
 
 __all__ = ["OME_ZARR_FORMAT", "read_zarr_labels"]
 
-#: Files that say that a folder is a group of Zarr, of versions 2 and 3.
-_GROUP_FILES = (".zattrs", "zarr.json")
+#: How bioformats2raw marks a folder that holds one image or more, each in a folder of its own.
+_SERIES = "bioformats2raw.layout"
 #: An array up to this size may be of fill values alone; of a larger one, a byte that is stored may
 #: stand for so many.
 HARMLESS_BYTES = 2**26
@@ -38,22 +46,43 @@ def _recognizes(start: bytes, path: str) -> bool:
     """Whether a folder holds an OME-Zarr image; a nanoarray store, also Zarr, is none."""
     if start or not path.lower().rstrip("/").endswith(".zarr") or not os.path.isdir(path):
         return False
-    for name in _GROUP_FILES:
-        file = os.path.join(path, name)
-        try:
-            if not os.path.isfile(file):  # opening a pipe would wait forever
-                continue
-            with open(file, "rb") as content:
-                if b'"multiscales"' in content.read(MAX_METADATA_BYTES):
-                    return True
-        except OSError:
-            continue
-    return False
+    return group_mentions(path, b'"multiscales"', f'"{_SERIES}"'.encode())
 
 
 def _frames(source: Source) -> list[Frame]:
     files_below(source.path)
-    entry, level, array = _finest(source.path, _attributes(source.path))
+    attributes = _attributes(source.path)
+    if _SERIES not in attributes:
+        return _frames_of(source.path, attributes)
+    frames: list[Frame] = []
+    folders = _series(source.path)
+    for k, folder in enumerate(folders, start=1):
+        name = str(k) if len(folders) > 1 else ""
+        try:
+            own = _frames_of(folder, _attributes(folder))
+        except ImageError as error:
+            own = [refused("", str(error))]
+        frames += [replace(f, name=".".join(filter(None, (name, f.name)))) for f in own]
+        if len(frames) > MAX_FRAMES:
+            raise ImageError(f"holds more than {MAX_FRAMES} images: split it")
+    return frames
+
+
+def _series(folder: str) -> list[str]:
+    """The folders of the images, as ``OME`` lists them, otherwise those numbered from 0."""
+    listed = _attributes(os.path.join(folder, "OME")).get("series")
+    if isinstance(listed, list):
+        names = [str(name) for name in listed]
+    else:
+        numbers = map(str, itertools.count())
+        names = list(itertools.takewhile(lambda n: os.path.isdir(os.path.join(folder, n)), numbers))
+    if not 0 < len(names) <= MAX_FRAMES:
+        raise ImageError(f"lists {len(names)} images, expected 1 to {MAX_FRAMES}")
+    return [_below(folder, name) for name in names]
+
+
+def _frames_of(folder: str, attributes: dict[str, Any]) -> list[Frame]:
+    entry, level, array = _finest(folder, attributes)
     named = _axes(entry.get("axes"), len(array.shape))
     names = [name for name, _ in named]
     if names[-2:] != ["y", "x"]:
@@ -190,7 +219,7 @@ def _readings(
                 factors = factors * [number(value) for value in scale]
     nm = [nm_per_unit(unit) for unit in units]
     y, x = (float(abs(factors[k]) * nm[k]) for k in (-2, -1))
-    if not (math.isfinite(x) and math.isfinite(y) and x > 0 and y > 0):
+    if not (is_possible(x) and is_possible(y)):
         return ()
     return (ScaleReading("OME", x, y, "OME-Zarr scale", float(factors[-1]), units[-1]),)
 

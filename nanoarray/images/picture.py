@@ -42,8 +42,11 @@ def decode_picture(content: bytes, *, max_bytes: int = MAX_PIXEL_BYTES) -> tuple
         width, height = header.size
         frames = int(getattr(header, "n_frames", 1))
         declared = width * height * (8 if png else 3)
+        inks = header.mode == "CMYK"
     if frames > 1:
         raise ImageError(f"holds {frames} frames, expected one: split the animation first")
+    if inks:
+        raise ImageError("holds colours as CMYK, expected grey levels or RGB")
     if declared > max_bytes:
         raise ImageError(
             f"declares {width} x {height} px, more than the {max_bytes / 2**30:.0f} GiB that one "

@@ -35,6 +35,7 @@ __all__ = [
     "read_frame",
     "read_micrograph",
     "read_micrographs",
+    "shared_file_doubts",
 ]
 
 #: Readings of these kinds are in the header of the microscope, and hold for the image it describes.
@@ -166,6 +167,12 @@ def frames_of(source: Source) -> list[Frame]:
         raise ImageError("the file is empty (0 bytes)")
     known = format_of(source.start, source.path)
     return _guarded(lambda: known.frames(source))
+
+
+def shared_file_doubts(count: int) -> list[str]:
+    """What is doubtful of each of ``count`` images of one file."""
+    shared = f"one of {count} images of a file: they may show the same place"
+    return [shared] if count > 1 else []
 
 
 def read_frame(frame: Frame, *, cut_data_bar: bool = True, in_bands: bool = False) -> Micrograph:

@@ -16,11 +16,12 @@ from nanoarray.errors import InputError
 from nanoarray.images.geometry import Stretch, tilt_factor
 from nanoarray.images.scale import (
     BY_A_PERSON,
-    NOT_SQUARE,
     SCALE_BAR,
     TRUST,
     ScaleReading,
     ScaleRecord,
+    is_square,
+    not_square_text,
     readings_from_json,
     settle,
 )
@@ -208,16 +209,12 @@ def _geometry(
         )
         said += [f"tilt not corrected: {reason}"] if reason else []
     ratio = (y_nm / x_nm if math.isfinite(y_nm / x_nm) else 1.0) * factor
-    uneven = abs(ratio - 1) > NOT_SQUARE
-    if not uneven:
+    if is_square(1, ratio):
         return Stretch(), x_nm, said
     if square or factor != 1:
         stretch = Stretch(y=ratio) if ratio > 1 else Stretch(x=1 / ratio)
         return stretch, x_nm / stretch.x, said
-    said.append(
-        f"pixels are not square ({x_nm:.6g} nm along x, {y_nm:.6g} nm along y), so no "
-        "pixel size is used unless one is given, or --square-pixels"
-    )
+    said.append(not_square_text(x_nm, y_nm))
     return Stretch(), math.nan, said
 
 

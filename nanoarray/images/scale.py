@@ -38,6 +38,7 @@ NM_PER_UNIT = {
     **dict.fromkeys(("in", "inch"), 25.4e6),
     **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e6),
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre"), 1e3),
+    "ƒêm": 1e3,  # μm in Shift JIS, as JEOL writes it, taken for the Windows code page
     **dict.fromkeys(("nm", "nanometer", "nanometre"), 1.0),
     **dict.fromkeys(("å", "angstrom", "a"), 0.1),
     **dict.fromkeys(("pm", "picometer", "picometre"), 1e-3),
@@ -182,11 +183,16 @@ def reading(
     """
     factor = nm_per_unit(unit)
     size_nm, size_y_nm = value * factor, value_y * factor
-    if not SMALLEST_NM <= size_nm <= LARGEST_NM:
+    if not is_possible(size_nm):
         return None
-    if not SMALLEST_NM <= size_y_nm <= LARGEST_NM:
+    if not is_possible(size_y_nm):
         size_y_nm = math.nan
     return ScaleReading(kind, size_nm, size_y_nm, source, value, unit)
+
+
+def is_possible(size_nm: float) -> bool:
+    """Whether a pixel can be so long: otherwise the number is damaged, or of another quantity."""
+    return SMALLEST_NM <= size_nm <= LARGEST_NM
 
 
 def nm_per_unit(unit: str) -> float:
@@ -210,11 +216,35 @@ def settle(readings: Iterable[ScaleReading], *, use_scale_bar: bool = False) -> 
     used = usable[0] if usable else None
     warnings = []
     if _differing(ordered):
-        texts = [f"{r.name} {r.size_nm:.6g} nm{' (used)' * (r is used)}" for r in ordered]
+        texts = [
+            f"{r.name} {size_text(r.size_nm, r.y_nm)}{' (used)' * (r is used)}" for r in ordered
+        ]
         warnings.append(f"pixel size differs: {', '.join(texts)}")
     return ScaleRecord(ordered, used, tuple(warnings))
 
 
 def _differing(readings: tuple[ScaleReading, ...]) -> bool:
     """Whether a reading is further than `DISAGREEMENT` from the most trusted one."""
-    return any(abs(r.size_nm / readings[0].size_nm - 1) > DISAGREEMENT for r in readings[1:])
+    return any(
+        abs(r.size_nm / readings[0].size_nm - 1) > DISAGREEMENT
+        or abs(r.size_y_nm / readings[0].size_y_nm - 1) > DISAGREEMENT  # not where one is NaN
+        for r in readings[1:]
+    )
+
+
+def size_text(x_nm: float, y_nm: float) -> str:
+    """The size of a pixel for people: one length where it is square."""
+    return f"{x_nm:.6g}{'' if is_square(x_nm, y_nm) else f' x {y_nm:.6g}'} nm"
+
+
+def is_square(x_nm: float, y_nm: float) -> bool:
+    """Whether one length says enough of a pixel."""
+    return not abs(y_nm / x_nm - 1) > NOT_SQUARE
+
+
+def not_square_text(x_nm: float, y_nm: float) -> str:
+    """What to say of an image whose pixels are not square, and are not made so."""
+    return (
+        f"pixels are not square ({x_nm:.6g} nm along x, {y_nm:.6g} nm along y), so no "
+        "pixel size is used unless one is given, or --square-pixels"
+    )

@@ -143,7 +143,9 @@ def find_scale_bars(pixels: NDArray, *, data_bar_px: int = 0) -> list[ScaleBar]:
         found += _in_field(pixels, place)
     order = ("label box", "data bar", "image")
     found = sorted(_without_inner(found), key=lambda bar: order.index(bar.where))
-    return found or [_plain(bar, kind, height - data_bar_px) for bar in find_plain_bars(pixels)]
+    return found or _without_inner(
+        [_plain(bar, kind, height - data_bar_px) for bar in find_plain_bars(pixels)]
+    )
 
 
 def _plain(bar: PlainBar, kind: NDArray[np.uint8], field_rows: int) -> ScaleBar:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nanoarray.images.banded import Banded
 from nanoarray.images.formats import MAX_PIXEL_BYTES
+from nanoarray.images.grey import black_is_zero, white_is_zero
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 
@@ -41,14 +42,13 @@ def tiff_bands(
     )
     if not plain or _segment_bytes(page) > MAX_PIXEL_BYTES:
         return None
-    inverted = page.photometric == _WHITE_IS_ZERO and page.dtype.kind == "u"
 
     def read(start: int, stop: int) -> NDArray[Any]:
         with opened():
             check()
             rows = _contiguous(page, start, stop) if page.is_memmappable else None
             rows = _decoded(page, start, stop) if rows is None else rows
-        return np.iinfo(rows.dtype).max - rows if inverted else rows
+        return black_is_zero(page, rows) if white_is_zero(page) else rows
 
     shape = (int(page.imagelength), int(page.imagewidth))
     return Banded(shape, page.dtype.name, int(page.bitspersample), read)

@@ -24,6 +24,8 @@ from nanoarray.errors import ImageError
 from nanoarray.images.formats import MAX_PIXEL_BYTES
 from nanoarray.images.zarr_chunks import COMPRESSORS, MAX_CHUNKS, Codecs, unpacked
 
+#: Files that say that a folder is a group of Zarr, of versions 2 and 3.
+GROUP_FILES = (".zattrs", "zarr.json")
 #: The document of a group or array: attributes of whole collections stay far below.
 MAX_METADATA_BYTES = 2**22
 MAX_CHUNK_BYTES = MAX_PIXEL_BYTES // 8
@@ -144,6 +146,22 @@ def files_below(folder: str) -> list[tuple[str, int]]:
                 elif not (entry.is_symlink() and stat.S_ISDIR(state.st_mode)):
                     raise ImageError(f"holds {entry.name!r}, which is neither file nor folder")
     return found
+
+
+def group_mentions(folder: str, *words: bytes) -> bool:
+    """Whether the attributes of a group of Zarr have one of some words; of no group, False."""
+    for name in GROUP_FILES:
+        file = os.path.join(folder, name)
+        try:
+            if not os.path.isfile(file):  # opening a pipe would wait forever
+                continue
+            with open(file, "rb") as content:
+                start = content.read(MAX_METADATA_BYTES)
+        except OSError:
+            continue
+        if any(word in start for word in words):
+            return True
+    return False
 
 
 def read_document(path: str) -> dict[str, Any] | None:

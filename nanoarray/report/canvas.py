@@ -122,6 +122,8 @@ def draw_micrograph(ax: Axes, picture: Picture) -> None:
 def draw_scale_bar(ax: Axes, picture: Picture, *, size: float = 1.4, font_pt: float = 14.5) -> None:
     """Draw a scale bar with its length at the lower left, on a dark ground.
 
+    Where the micrograph has one of its own there, it stands at the lower right.
+
     ``size`` is the thickness of the bar in percent of the field's width, and ``font_pt`` has to
     fit to it: axes smaller than a field need a thicker bar.
     """
@@ -131,6 +133,8 @@ def draw_scale_bar(ax: Axes, picture: Picture, *, size: float = 1.4, font_pt: fl
     bottom = picture.height_px - 0.5 - 2.6 * unit
     # The ground is as wide as the label when the bar is short.
     room = max(length, 2.2 * unit * len(label))
+    if _has_own_bar(picture.pixels):
+        left = picture.width_px - 0.5 - left - room
     ax.add_patch(
         FancyBboxPatch(
             (left, bottom - 5.0 * unit),
@@ -163,6 +167,14 @@ def draw_scale_bar(ax: Axes, picture: Picture, *, size: float = 1.4, font_pt: fl
         va="bottom",
         zorder=21,
     )
+
+
+def _has_own_bar(pixels: npt.NDArray[Any]) -> bool:
+    """Whether a scale bar is burned into the lower left corner."""
+    from nanoarray.images.scale_bar import find_scale_bars
+
+    corner = pixels[-(pixels.shape[0] // 4) :, : pixels.shape[1] // 2]
+    return corner.size > 0 and bool(np.isfinite(corner).all()) and bool(find_scale_bars(corner))
 
 
 def plot_micrograph(image: Image, *, pixel_size_nm: float | None = None) -> Figure:

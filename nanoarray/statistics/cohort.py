@@ -6,8 +6,8 @@ measured are left out with their reason, and stay in the counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from nanoarray.statistics.image_table import (
     condition_label,
     image_of_row,
     image_table,
+    place_of_image,
     tag_codes,
 )
 
@@ -61,7 +62,7 @@ class Cohort:
         One row per image with its tags, `image`, `sample` ("" unknown) and `left_out` ("" counts).
     sums
         (images, len(SUMS)) sums over the grains of each image.
-    area_um2, diameter_um, weight, grain_image
+    area_um2, weight, grain_image
         The grains that count, with the row of their image in `images`.
     edge_grains, unmeasured_grains, small_grains
         (images,) numbers of grains at an edge, without an area, smaller than a tile.
@@ -70,9 +71,8 @@ class Cohort:
     images: pd.DataFrame
     sums: FloatArray
     area_um2: FloatArray
-    diameter_um: FloatArray
     weight: FloatArray
-    grain_image: npt.NDArray[np.intp]
+    grain_image: npt.NDArray[np.int32]
     edge_grains: npt.NDArray[np.int64]
     unmeasured_grains: npt.NDArray[np.int64]
     small_grains: npt.NDArray[np.int64]
@@ -87,15 +87,21 @@ class Cohort:
         counts = self.images["left_out"].value_counts()
         return {reason: int(counts.get(reason, 0)) for reason in REASONS}
 
+    def without_grains(self) -> Cohort:
+        """The images with their sums: all that comparisons need."""
+        none = np.zeros(0)
+        return replace(self, area_um2=none, weight=none, grain_image=none.astype(np.int32))
+
     def take(self, rows: npt.NDArray[np.bool_]) -> Cohort:
         """Keep some of the images."""
-        new = np.cumsum(rows) - 1
+        if rows.all():
+            return self
+        new = np.cumsum(rows, dtype=np.int32) - 1
         grains = rows[self.grain_image]
         return Cohort(
             images=self.images[rows].reset_index(drop=True),
             sums=self.sums[rows],
             area_um2=self.area_um2[grains],
-            diameter_um=self.diameter_um[grains],
             weight=self.weight[grains],
             grain_image=new[self.grain_image[grains]],
             edge_grains=self.edge_grains[rows],
@@ -128,15 +134,15 @@ class Cohort:
         np.add.at(out, units.of_image, self.sums[self.used])
         return out
 
-    def grain_unit(self, units: Units) -> npt.NDArray[np.intp]:
+    def grain_unit(self, units: Units) -> npt.NDArray[np.int32]:
         """Unit of every grain that counts."""
-        of_row = np.zeros(len(self.images), np.intp)
+        of_row = np.zeros(len(self.images), np.int32)
         of_row[self.used] = units.of_image
         return of_row[self.grain_image]
 
 
 def build_cohort(
-    grains: pd.DataFrame,
+    grains: pd.DataFrame | Iterable[pd.DataFrame],
     images: pd.DataFrame,
     *,
     tags: Sequence[str],
@@ -144,6 +150,9 @@ def build_cohort(
     tile_size_um: float | None = None,
 ) -> Cohort:
     """Check both tables and reduce them to what the statistics need.
+
+    The grains may come in parts, so that not all of their columns are in memory at once; the grains
+    of an image are in one part.
 
     Raises
     ------
@@ -153,7 +162,42 @@ def build_cohort(
     if edge not in ("weight", "exclude", "include"):
         raise InputError(f"edge is {edge!r}: it must be 'weight', 'exclude' or 'include'")
     table = image_table(images, tags)
-    row = image_of_row(grains, images, table, what="grains")
+    place = place_of_image(images, table)
+    sums = np.zeros((len(table), len(SUMS)))
+    counts = np.zeros((3, len(table)), np.int64)
+    kept: tuple[list[Any], ...] = ([], [], [])
+    for part in [grains] if isinstance(grains, pd.DataFrame) else grains:
+        row = image_of_row(part, images, table, what="grains", place=place)
+        part_sums, part_counts, columns = _reduced(part, row, table, edge, tile_size_um)
+        sums += part_sums
+        counts += part_counts
+        for parts, column in zip(kept, columns, strict=True):
+            parts.append(column)
+    area, weight, image = map(_joined, kept)
+    if (image[1:] < image[:-1]).any():  # images were given in another order than that of names
+        order = np.argsort(image, kind="stable")
+        area, weight, image = area[order], weight[order], image[order]
+    return Cohort(table, sums, area, weight, image, *counts)
+
+
+def _joined(parts: list[Any]) -> npt.NDArray[Any]:
+    """The parts of a column as one, which take no memory any more."""
+    column = np.concatenate(parts)
+    parts.clear()
+    return column
+
+
+def _reduced(
+    grains: pd.DataFrame,
+    row: npt.NDArray[np.intp],
+    table: pd.DataFrame,
+    edge: EdgeRule,
+    tile_size_um: float | None,
+) -> tuple[FloatArray, npt.NDArray[np.int64], tuple[FloatArray, FloatArray, npt.NDArray[np.int32]]]:
+    """Sums and counts of every image, and the grains that count; says in `table` what is left out.
+
+    The counts are the last three attributes of `Cohort`.
+    """
     needed = ["area", *(["edge_weight"] if edge == "weight" else [])]
     needed += ["touches_edge"] if edge != "include" else []
     for name in needed:
@@ -184,16 +228,12 @@ def build_cohort(
     counts = weight > 0
     diameter = np.sqrt(4.0 * np.where(measured, area, 0.0) / np.pi)
     small = counts & (area < (0.0 if tile_size_um is None else tile_size_um) ** 2)
-    return Cohort(
-        images=table,
-        sums=_image_sums(grains, row, len(table), area, diameter, weight, used=used),
-        area_um2=area[counts],
-        diameter_um=diameter[counts],
-        weight=weight[counts],
-        grain_image=row[counts],
-        edge_grains=_count(row[touches & used], len(table)),
-        unmeasured_grains=_count(row[~measured], len(table)),
-        small_grains=_count(row[small], len(table)),
+    return (
+        _image_sums(grains, row, len(table), area, diameter, weight, used=used),
+        np.stack(
+            [_count(row[chosen], len(table)) for chosen in (touches & used, ~measured, small)]
+        ),
+        (area[counts], weight[counts], row[counts].astype(np.int32)),
     )
 
 

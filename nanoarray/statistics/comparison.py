@@ -35,7 +35,7 @@ from nanoarray.statistics.resampling import (
     welch_reach,
 )
 
-__all__ = ["compare_conditions"]
+__all__ = ["compare_conditions", "compare_in_cohort"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -119,12 +119,39 @@ def compare_conditions(
     """
     if statistic not in _STATISTICS:
         raise InputError(f"statistic is {statistic!r}: it must be one of {', '.join(_STATISTICS)}")
-    check_resampling(interval=interval, resamples=resamples, permutations=permutations)
     tags = [by] if isinstance(by, str) else list(by)
-    cohort = build_cohort(grains, images, tags=tags, edge=edge)
-    parts = list(cohort.conditions(tags))
+    return compare_in_cohort(
+        build_cohort(grains, images, tags=tags, edge=edge),
+        by=tags,
+        statistic=statistic,
+        resample_unit=resample_unit,
+        interval=interval,
+        resamples=resamples,
+        permutations=permutations,
+        seed=seed,
+    )
+
+
+def compare_in_cohort(
+    cohort: Cohort,
+    *,
+    by: Sequence[str],
+    resample_unit: ResampleUnit,
+    interval: float,
+    resamples: int,
+    seed: int,
+    statistic: str = "mean_area",
+    permutations: int = 9999,
+) -> pd.DataFrame:
+    """As `compare_conditions`, of a cohort with the tags ``by``."""
+    check_resampling(interval=interval, resamples=resamples, permutations=permutations)
+    tags = list(by)
+    parts = list(cohort.without_grains().conditions(tags))
+    # Of a condition the same in all of its pairs, and of many units not soon drawn.
+    drawn: dict[tuple[int, str], FloatArray] = {}
     rows = []
-    for (tags_a, part_a), (tags_b, part_b) in combinations(parts, 2):
+    for a, b in combinations(range(len(parts)), 2):
+        (tags_a, part_a), (tags_b, part_b) = parts[a], parts[b]
         names = condition_label(tags_a), condition_label(tags_b)
         row: dict[str, Any] = {"condition_a": names[0], "condition_b": names[1]}
         row |= {f"{tag}_a": value for tag, value in tags_a.items()}
@@ -136,7 +163,9 @@ def compare_conditions(
             interval=interval,
             resamples=resamples,
             permutations=permutations,
-            rngs=[condition_rng(seed, name) for name in (*names, " / ".join(names))],
+            conditions={a: names[0], b: names[1]},
+            seed=seed,
+            drawn=drawn,
         )
         rows.append(row)
     frame = pd.DataFrame(rows, columns=None if rows else _columns(tags))
@@ -158,9 +187,11 @@ def _compare(
     interval: float,
     resamples: int,
     permutations: int,
-    rngs: list[np.random.Generator],
+    conditions: dict[int, str],
+    seed: int,
+    drawn: dict[tuple[int, str], FloatArray],
 ) -> dict[str, Any]:
-    """Difference, ratio and test of one pair; the last generator is for the test."""
+    """Difference, ratio and test of one pair; `drawn` keeps the resamples of a condition."""
     known = any((part.images["sample"][part.used] != "").any() for part in parts)
     kind: ResampleUnit = resample_unit
     if resample_unit == "auto":
@@ -170,10 +201,11 @@ def _compare(
     sums = [values[np.isfinite(mean_sizes(values)[statistic])] for values in sums]
     counts = [len(values) for values in sums]
     value_a, value_b = (float(mean_sizes(values.sum(axis=0))[statistic]) for values in sums)
-    drawn = [
-        _drawn(values, statistic, resamples=resamples, rng=rng)
-        for values, rng in zip(sums, rngs, strict=False)
-    ]
+    for (number, name), values in zip(conditions.items(), sums, strict=True):
+        if (number, kind) not in drawn:
+            rng = condition_rng(seed, name)
+            drawn[number, kind] = _drawn(values, statistic, resamples=resamples, rng=rng)
+    resampled = [drawn[number, kind] for number in conditions]
     row: dict[str, Any] = {
         "statistic": statistic,
         "resample_unit": kind,
@@ -182,20 +214,22 @@ def _compare(
         "value_a": value_a,
         "value_b": value_b,
     }
-    reach = welch_reach(drawn, counts, interval=interval)
+    reach = welch_reach(resampled, counts, interval=interval)
     row["difference"] = value_b - value_a
     row |= {
         "difference_low": row["difference"] - reach,
         "difference_high": row["difference"] + reach,
     }
-    factor = math.exp(welch_reach([np.log(values) for values in drawn], counts, interval=interval))
+    factor = math.exp(
+        welch_reach([np.log(values) for values in resampled], counts, interval=interval)
+    )
     row["ratio"] = value_b / value_a
     row |= {"ratio_low": row["ratio"] / factor, "ratio_high": row["ratio"] * factor}
     result = permutation_test(
         np.log(np.concatenate([mean_sizes(values)[statistic] for values in sums])),
         np.repeat([0.0, 1.0], counts),
         permutations=permutations,
-        rng=rngs[-1],
+        rng=condition_rng(seed, " / ".join(conditions.values())),
         alpha=1 - interval,
     )
     row |= {

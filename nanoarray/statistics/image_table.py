@@ -30,6 +30,7 @@ __all__ = [
     "image_of_row",
     "image_table",
     "is_missing",
+    "place_of_image",
     "tag_codes",
 ]
 
@@ -149,7 +150,12 @@ def choose_units(
 
 
 def image_of_row(
-    rows: pd.DataFrame, images: pd.DataFrame, table: pd.DataFrame, *, what: str
+    rows: pd.DataFrame,
+    images: pd.DataFrame,
+    table: pd.DataFrame,
+    *,
+    what: str,
+    place: npt.NDArray[np.intp] | None = None,
 ) -> npt.NDArray[np.intp]:
     """Row in `table` of the image of every measured thing.
 
@@ -161,25 +167,26 @@ def image_of_row(
         The images as they were given, and as from `image_table`.
     what
         What the rows are, for messages: ``"grains"``, ``"crystals"``.
+    place
+        As from `place_of_image`, where there are several parts of rows.
 
     Raises
     ------
     InputError
         Where a row belongs to no image.
     """
-    if "image" in rows:
-        name = rows["image"].astype(str)
-    elif "image_index" in rows:
-        ids = images["image"] if "image" in images else images.index.to_series()
-        index = rows["image_index"].to_numpy(np.int64)
-        if len(index) and (index.min() < 0 or index.max() >= len(ids)):
+    if "image" not in rows and "image_index" in rows:
+        place = place_of_image(images, table) if place is None else place
+        index = rows["image_index"].to_numpy(np.intp)
+        if len(index) and (index.min() < 0 or index.max() >= len(place)):
             raise InputError(
-                f"image_index reaches {index.max()}, but there are {len(ids)} images: "
+                f"image_index reaches {index.max()}, but there are {len(place)} images: "
                 "pass the whole table of images"
             )
-        name = ids.astype(str).iloc[index]
-    else:
+        return place[index]
+    if "image" not in rows:
         raise InputError(f"the {what} have neither a column 'image' nor 'image_index'")
+    name = rows["image"].astype(str)
     row = pd.Index(table["image"]).get_indexer(pd.Index(name))
     if (row < 0).any():
         raise InputError(
@@ -187,6 +194,12 @@ def image_of_row(
             "which is not in the table of images"
         )
     return row
+
+
+def place_of_image(images: pd.DataFrame, table: pd.DataFrame) -> npt.NDArray[np.intp]:
+    """Row in `table` of every image, in the order in which the images were given."""
+    ids = images["image"] if "image" in images else images.index.to_series()
+    return pd.Index(table["image"]).get_indexer(pd.Index(ids.astype(str)))
 
 
 def condition_label(tags: dict[str, Any]) -> str:

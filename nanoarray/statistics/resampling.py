@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations, islice
 from typing import Any, Literal, NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -44,6 +45,9 @@ _MAX_UNDEFINED = 0.05
 
 #: Arrangements or resamples times units that are worked on at once: some 100 MB.
 _CHUNK_VALUES = 2_000_000
+
+#: Arrangements that are drawn, times units: a minute. Of a million units 2,000 are.
+_DRAWN_VALUES = 2_000_000_000
 
 #: Logarithm of numbers that a float still holds.
 _LOG_LARGEST = math.log(sys.float_info.max) - 1
@@ -218,7 +222,8 @@ def permutation_test(
     stratum
         (units,) levels are exchanged only between units of one stratum; None: between all.
     permutations
-        Largest number of arrangements.
+        Largest number of arrangements; of more than 200,000 units fewer are drawn, as
+        `exchange_test` says.
     alpha
         Level of the test: where even the most extreme arrangement has a larger p, there is no test.
 
@@ -268,7 +273,8 @@ def exchange_test(
         (units,) levels are exchanged only within a stratum: codes from 0, sorted; None: one.
     permutations
         Largest number of arrangements: all are enumerated where there are no more (an exact test),
-        otherwise that many are drawn and the observed one is counted among them.
+        otherwise that many are drawn and the observed one is counted among them. At most two
+        billion levels are drawn: 2,000 arrangements of a million units, never fewer than 99.
     alpha
         Level of the test: where even the most extreme arrangement has a larger p, there is no test.
 
@@ -285,6 +291,7 @@ def exchange_test(
     if exact:
         values = _all_statistics(statistic, level, blocks)
     else:
+        permutations = min(permutations, max(99, _DRAWN_VALUES // len(level)))
         values = _drawn_statistics(statistic, level, strata, permutations=permutations, rng=rng)
     observed = statistic(level[None])[0]
     at_least = values >= observed * (1 - 1e-9)
@@ -406,8 +413,49 @@ def _drawn_statistics(
     parts = []
     for start in range(0, permutations, rows):
         keys = rng.random((min(rows, permutations - start), len(level))) + strata
-        parts.append(statistic(level[np.argsort(keys, axis=1)]))
+        parts.append(statistic(_in_order_of(level, keys, strata)))
     return np.concatenate(parts)
+
+
+@numba.njit(cache=True, nogil=True)
+def _in_order_of(
+    level: FloatArray, keys: FloatArray, strata: npt.NDArray[np.intp]
+) -> FloatArray:  # pragma: no cover - compiled
+    """Levels in the order of keys, row by row: ``level[argsort(keys)]`` in a quarter of the time.
+
+    The keys of a stratum are evenly spread from its number to the next. So they are put into
+    buckets of some eight, in order, and then into order among their neighbours.
+    """
+    n = level.size
+    first = np.zeros(strata[-1] + 2, np.intp)  # unit that a stratum begins with
+    for i in range(n):
+        first[strata[i] + 1] += 1
+    first = np.cumsum(first)
+    ordered, result = np.empty(n), np.empty(keys.shape)
+    start = np.empty(n // 8 + first.size + 1, np.intp)
+    bucket = np.empty(n, np.intp)
+    for r in range(keys.shape[0]):
+        key, found = keys[r], result[r]
+        start[:] = 0
+        for i in range(n):
+            s = strata[i]
+            size = first[s + 1] - first[s]
+            inside = min(max(key[i] - s, 0.0), 1.0)  # a key may be rounded to the next stratum
+            bucket[i] = first[s] // 8 + s + int(inside * (size // 8))
+            start[bucket[i] + 1] += 1
+        for b in range(1, start.size):
+            start[b] += start[b - 1]
+        for i in range(n):
+            p = start[bucket[i]]
+            ordered[p], found[p] = key[i], level[i]
+            start[bucket[i]] += 1
+        for i in range(1, n):
+            value, moved, j = ordered[i], found[i], i - 1
+            while j >= 0 and ordered[j] > value:
+                ordered[j + 1], found[j + 1] = ordered[j], found[j]
+                j -= 1
+            ordered[j + 1], found[j + 1] = value, moved
+    return result
 
 
 def _studentized_slope(
@@ -416,18 +464,39 @@ def _studentized_slope(
     """Absolute slope by its robust standard error, for each row of levels; strata are sorted."""
     size = np.bincount(strata)
     y = response - (np.bincount(strata, weights=response) / size)[strata]
-    starts = np.concatenate([[0], np.cumsum(size)[:-1]])
-    x = levels - (np.add.reduceat(levels, starts, axis=1) / size)[:, strata]
-    product_sum = x @ y
+    product_sum, x_squares, residual_squares = _slope_sums(y, levels, strata, size)
+    error = np.sqrt(residual_squares)
     with np.errstate(invalid="ignore", divide="ignore"):
-        residual = y - (product_sum / np.sum(x**2, axis=1))[:, None] * x
-        error = np.sqrt(np.sum((x * residual) ** 2, axis=1))
         statistic = np.abs(product_sum) / error
     # Values that differ by rounding only have no slope; a perfect fit has the largest statistic.
-    scale = np.sqrt(np.sum(x**2, axis=1) * np.sum(y**2))
+    scale = np.sqrt(x_squares * np.sum(y**2))
     flat = np.abs(product_sum) <= 1e-12 * scale
     perfect = ~flat & (error <= 1e-9 * np.abs(product_sum))
     return np.where(flat, 0.0, np.where(perfect, 1e9, statistic))
+
+
+@numba.njit(cache=True, nogil=True)  # a million levels in 4 ms, in NumPy 30
+def _slope_sums(
+    y: FloatArray, levels: FloatArray, strata: npt.NDArray[np.intp], size: npt.NDArray[np.intp]
+) -> tuple[FloatArray, FloatArray, FloatArray]:  # pragma: no cover - compiled
+    """Sums of xy, xx and (x residual)^2 for each row of levels, x centred within strata."""
+    rows = levels.shape[0]
+    xy, xx, errors = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+    mean = np.empty(size.size)
+    for r in range(rows):
+        mean[:] = 0.0
+        for i in range(y.size):
+            mean[strata[i]] += levels[r, i]
+        mean /= size
+        for i in range(y.size):
+            x = levels[r, i] - mean[strata[i]]
+            xy[r] += x * y[i]
+            xx[r] += x * x
+        slope = xy[r] / xx[r] if xx[r] > 0.0 else np.nan
+        for i in range(y.size):
+            x = levels[r, i] - mean[strata[i]]
+            errors[r] += (x * (y[i] - slope * x)) ** 2
+    return xy, xx, errors
 
 
 def _arrangement_count(blocks: list[FloatArray]) -> float:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from nanoarray.errors import InputError
 from nanoarray.statistics.cohort import (
+    Cohort,
     EdgeRule,
     ResampleUnit,
     build_cohort,
@@ -27,7 +28,7 @@ from nanoarray.statistics.resampling import (
     permutation_test,
 )
 
-__all__ = ["trend_of_units", "trend_test"]
+__all__ = ["trend_in_cohort", "trend_of_units", "trend_test"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.intp]
@@ -79,7 +80,31 @@ def trend_test(
         Where a column or tag does not exist, the tag is no number, or a parameter is out of range.
     """
     held = [hold] if isinstance(hold, str) else list(hold)
-    cohort = build_cohort(grains, images, tags=[tag, *held], edge=edge)
+    return trend_in_cohort(
+        build_cohort(grains, images, tags=[tag, *held], edge=edge),
+        tag=tag,
+        hold=held,
+        resample_unit=resample_unit,
+        interval=interval,
+        resamples=resamples,
+        permutations=permutations,
+        seed=seed,
+    )
+
+
+def trend_in_cohort(
+    cohort: Cohort,
+    *,
+    tag: str,
+    hold: Sequence[str],
+    resample_unit: ResampleUnit,
+    interval: float,
+    resamples: int,
+    seed: int,
+    permutations: int = 9999,
+) -> pd.DataFrame:
+    """As `trend_test`, of a cohort with the tags ``tag`` and ``hold``."""
+    cohort = cohort.without_grains()
 
     def measure(kept: npt.NDArray[np.bool_]) -> tuple[Units, FloatArray]:
         part = cohort.take(kept)
@@ -91,7 +116,7 @@ def trend_test(
         cohort.used,
         measure,
         tag=tag,
-        hold=held,
+        hold=hold,
         interval=interval,
         resamples=resamples,
         permutations=permutations,

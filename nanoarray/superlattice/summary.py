@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from nanoarray.archive.stage_parameters import checked
 from nanoarray.archive.tables import frame_variables, image_columns, tag_attrs
 from nanoarray.errors import InputError
 from nanoarray.schema_statistics import GRAIN_STATISTICS, variable_prefix
+from nanoarray.statistics.cohort import build_cohort
+from nanoarray.statistics.comparison import compare_in_cohort
+from nanoarray.statistics.trend import trend_in_cohort
 from nanoarray.superlattice.parameters import GrainStatisticsParameters
-from nanoarray.superlattice.statistics.sizes import compare_conditions, trend_test
-from nanoarray.superlattice.statistics.sizes import summarize_grains as summarize_frame
+from nanoarray.superlattice.statistics.sizes import summarize_cohort
 
 
 def image_table(
@@ -68,19 +70,18 @@ def summarize_grains(
 
 
 def summarize(
-    grains: pd.DataFrame,
+    grains: pd.DataFrame | Iterable[pd.DataFrame],
     images: pd.DataFrame,
     parameters: GrainStatisticsParameters,
     *,
     tags: Mapping[str, Mapping[str, str]],
     tile_size_um: float | None,
 ) -> xr.Dataset:
-    """Statistics of grains and images as a Dataset of small tables."""
+    """Statistics of grains, in parts by image, and images as a Dataset of small tables."""
     common: dict[str, Any] = {
         "interval": parameters.interval,
         "resamples": parameters.resamples,
         "seed": parameters.seed,
-        "edge": parameters.edge,
         "resample_unit": parameters.resample_unit,
     }
     by = list(parameters.by)
@@ -93,12 +94,13 @@ def summarize(
             f"grain_statistics.by names the tag {missing[0]!r}, which no image has: expected some "
             f"of {', '.join(sorted(map(str, images.columns)))}"
         )
-    summary = summarize_frame(grains, images, by=by, tile_size_um=tile_size_um, **common)
-    pairs = (
-        compare_conditions(grains, images, by=by, **common) if len(summary) > 1 else pd.DataFrame()
-    )
+    how: dict[str, Any] = {"edge": parameters.edge, "tile_size_um": tile_size_um}
+    cohort = build_cohort(grains, images, tags=by, **how)
+    summary = summarize_cohort(cohort, by=by, **how, **common)
+    cohort = cohort.without_grains()
+    pairs = compare_in_cohort(cohort, by=by, **common) if len(summary) > 1 else pd.DataFrame()
     trends = [
-        trend_test(grains, images, tag=tag, hold=[t for t in by if t != tag], **common)
+        trend_in_cohort(cohort, tag=tag, hold=[t for t in by if t != tag], **common)
         for tag in by
         if images[tag].dtype.kind in "fi" and images[tag].nunique() > 1
     ]

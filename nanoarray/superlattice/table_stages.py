@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from nanoarray import schema
@@ -21,6 +23,12 @@ __all__ = ["grain_identity", "measure_block", "no_blocks", "plan_grains", "plan_
 
 #: Rows per block of the table of grains: those of some ten images.
 GRAIN_BLOCK = 256
+#: Columns of grains that their statistics need, and how many rows are read at a time.
+_STATISTICS_COLUMNS = (
+    *("image_index", "label", "area", "touches_edge", "edge_weight", "problem"),
+    *("planimetric_count", "intercept_length", "intercept_count", "mean_intercept"),
+)
+_PART = 1_000_000
 
 
 def plan_grains(inputs: Inputs, parameters: GrainsParameters) -> GroupPlan:
@@ -98,7 +106,7 @@ def plan_statistics(inputs: Inputs, parameters: GrainStatisticsParameters) -> Gr
     size_nm = float(maps["common_pixel_size"])
     size_nm = size_nm if np.isfinite(size_nm) else known_median(images["pixel_size"].to_numpy())
     ds = summarize(
-        inputs["grains"].to_dataframe().reset_index(drop=True),
+        _grain_parts(inputs["grains"], _grain_counts(inputs)),
         images,
         parameters,
         tags=tag_attrs(inputs["images"]),
@@ -109,6 +117,15 @@ def plan_statistics(inputs: Inputs, parameters: GrainStatisticsParameters) -> Gr
     }
     count = ds.sizes["condition"]
     return GroupPlan((), "condition", count, max(1, count), constants)
+
+
+def _grain_parts(grains: xr.Dataset, counts: np.ndarray) -> Iterator[pd.DataFrame]:
+    """The columns that statistics need, of the grains of some images at a time."""
+    names = [name for name in _STATISTICS_COLUMNS if name in grains]
+    ends = np.cumsum(counts)
+    cuts = ends[:-1][np.diff(ends // _PART) > 0].tolist()
+    for rows in map(slice, [0, *cuts], [*cuts, grains.sizes["grain"]]):
+        yield pd.DataFrame({name: grains[name][rows].values for name in names})
 
 
 def no_blocks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import tifffile
 
@@ -42,4 +43,4 @@ def read_imagej(source: Source, tif: tifffile.TiffFile, page: tifffile.TiffPage)
 
 def _decoded(unit: str) -> str:
     r"""ImageJ escapes what is not ASCII: ``\u00B5m`` is the micrometre."""
-    return unit.strip().replace("\\u00B5", "µ").replace("\\u00b5", "µ").replace("\\u00C5", "Å")
+    return re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), unit.strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import tifffile
@@ -30,9 +31,12 @@ _MICRO = {"μs": 1.0, "µs": 1.0, "us": 1.0, "ms": 1e3, "ns": 1e-3}
 
 def read_jeol(source: Source, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Header | None:
     """Header of an SEM image (MakerNote or sidecar) or of TEM Center (XML description)."""
-    note = maker_note(page) or maker_note(tif.pages.first)
-    if note:
-        return parse_jeol(note)
+    for where in (page, tif.pages.first):
+        note = maker_note(where)
+        if note:
+            header = parse_jeol(note)
+            taken = _exif_date(where)
+            return replace(header, metadata={**taken, **header.metadata})
     description = tag_text(page, IMAGE_DESCRIPTION)
     if "<TemReporter" in description:
         root = parse_xml(description)
@@ -43,6 +47,13 @@ def read_jeol(source: Source, tif: tifffile.TiffFile, page: tifffile.TiffPage) -
     if beside is not None and (b"$CM_" in beside or b"$\0C\0M\0" in beside):
         return parse_jeol(to_text(beside), source="JEOL text file")
     return None
+
+
+def _exif_date(page: tifffile.TiffPage) -> dict[str, str]:
+    """When the image was taken, which newer MakerNotes leave to EXIF."""
+    date = tag_value(page, EXIF).get("DateTimeOriginal")
+    text = iso_date(date, ("%Y:%m:%d %H:%M:%S",)) if isinstance(date, str) else ""
+    return {"acquired": text} if text else {}
 
 
 def maker_note(page: tifffile.TiffPage) -> str:
@@ -59,11 +70,12 @@ def parse_jeol(text: str, *, source: str = "JEOL MakerNote") -> Header:
     r"""Quantities of ``$KEY=value`` entries separated by tabs or line ends (SEM).
 
     The field of view is ``width height`` with a unit, and ``$SM_PNU_HEIGHT`` the rows of the data
-    bar below ``$CM_IMAGE_SIZE``. The order of the angles in the stage position is not published, so
-    the tilt stays unknown.
+    bar below ``$CM_IMAGE_SIZE``, in older files ``$CM_FULL_SIZE``. The order of the angles in the
+    stage position is not published, so the tilt stays unknown.
     """
     fields = dict(re.findall(r"\$(\w+)[= ]([^\t\r\n]*)", text))
-    size = [positive(part) for part in fields.get("CM_IMAGE_SIZE", "").split()][:2]
+    said = fields.get("CM_IMAGE_SIZE", "") or fields.get("CM_FULL_SIZE", "")
+    size = [positive(part) for part in said.split()][:2]
     width, height = (int(n) if n < 2**31 else 0 for n in (*size, math.nan, math.nan)[:2])
     fov_text = fields.get("CM_FIELD_OF_VIEW", "")
     fov_unit = re.search(r"[^\W\d]+\s*$", fov_text)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 import tifffile
 
-from nanoarray.images.header import Header, known_values, positive
+from nanoarray.images.header import Header, known_values, number, positive
 from nanoarray.images.scale import reading
 from nanoarray.images.source import Source
 from nanoarray.images.vendors.tags import tag_text
@@ -19,17 +21,23 @@ DEFAULT_UNIT = "µm"
 
 def read_ome(source: Source, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Header | None:
     """Physical size of the pixels of the OME image that ``page`` belongs to."""
-    del source
     description = tag_text(tif.pages.first, DESCRIPTION)
     if "<OME" not in description[:4096]:
         return None
     root = parse_xml(description)
     if root is None:
         return Header(warnings=("the OME description holds XML that cannot be read",))
-    return parse_ome(root, page_index=int(page.index))
+    return parse_ome(
+        root,
+        page_index=int(page.index),
+        file_name=os.path.basename(source.path),
+        width_px=int(page.imagewidth),
+    )
 
 
-def parse_ome(root: ElementTree.Element, *, page_index: int = 0) -> Header:
+def parse_ome(
+    root: ElementTree.Element, *, page_index: int = 0, file_name: str = "", width_px: int = 0
+) -> Header:
     """Quantities of OME-XML.
 
     Parameters
@@ -38,9 +46,15 @@ def parse_ome(root: ElementTree.Element, *, page_index: int = 0) -> Header:
         The element ``OME``.
     page_index
         Which page of the file the image is; where the XML has several images it chooses among them.
+    file_name
+        Of the file, without folder: the XML may describe images of other files, too.
+    width_px
+        Of the page. A size of the pixels of an image of another width is not used. 0 where unknown.
     """
-    images = list(find_all(root, "OME", "Image"))
-    image = _image_of_page(images, page_index)
+    elsewhere = next((e.get("MetadataFile", "") for e in find_all(root, "BinaryOnly")), "")
+    if elsewhere:
+        return Header(warnings=(f"its OME-XML is in another file, '{elsewhere}', and not read",))
+    image = _image_of_page(root, page_index, file_name)
     pixels = next(find_all(image, "Pixels"), None) if image is not None else None
     if image is None or pixels is None:
         return Header(raw={"OME": flat(root)})
@@ -64,22 +78,65 @@ def parse_ome(root: ElementTree.Element, *, page_index: int = 0) -> Header:
     magnification = positive(
         objective.get("NominalMagnification") if objective is not None else None
     )
-    return Header(
+    header = Header(
         readings=(found,) if found else (),
         metadata=known_values({"magnification": magnification}, texts),
         raw={"OME": {**flat(root), **{f"Pixels/{k}": v for k, v in pixels.attrib.items()}}},
     )
+    described_px = number(pixels.get("SizeX"))
+    if found is None or not width_px or described_px in (0, width_px):
+        return header
+    text = (
+        f"the OME-XML describes an image {described_px:g} px wide, this one has {width_px} px: its "
+        f"pixel size ({found.size_nm:.6g} nm) is not used"
+    )
+    return replace(header, readings=(), warnings=(text,))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Where pixels of an image are: the first page, and the file by its UUID and its name."""
+
+    image: ElementTree.Element
+    start: int
+    uuid: str
+    file_name: str
 
 
 def _image_of_page(
-    images: list[ElementTree.Element], page_index: int
+    root: ElementTree.Element, page_index: int, file_name: str
 ) -> ElementTree.Element | None:
-    """The image with a ``TiffData`` block that begins at or before the page, and nearest to it."""
-    best, best_start = (images[0] if images else None), -1
-    for image in images if len(images) > 1 else []:
-        for block in find_all(image, "TiffData"):
-            text = block.get("IFD", "0")
-            start = int(text) if text.isdigit() and len(text) < 10 else 0
-            if best_start < start <= page_index:
-                best, best_start = image, start
-    return best
+    """The image with a block in this file that begins at or before the page, and nearest to it.
+
+    None where the XML describes several files of which none is this one, with different images.
+    """
+    images = list(find_all(root, "OME", "Image"))
+    blocks = [_block(image, e) for image in images for e in find_all(image, "TiffData")]
+    if len({block.file_name for block in blocks}) > 1:
+        own = {root.get("UUID", ""), ""}
+        here = [b for b in blocks if b.uuid in own] or [
+            b for b in blocks if b.file_name == file_name
+        ]
+        if not here and len({_sizes(image) for image in images}) > 1:
+            return None  # renamed
+        blocks = here
+    fits = [block for block in blocks if block.start <= page_index]
+    if fits:
+        return max(fits, key=lambda block: block.start).image
+    return images[0] if images else None
+
+
+def _block(image: ElementTree.Element, element: ElementTree.Element) -> _Block:
+    text = element.get("IFD", "0")
+    start = int(text) if text.isdigit() and len(text) < 10 else 0
+    uuid = next(find_all(element, "UUID"), None)
+    if uuid is None:
+        return _Block(image, start, "", "")
+    name = uuid.get("FileName", "").replace("\\", "/").rsplit("/", 1)[-1]
+    return _Block(image, start, (uuid.text or "").strip(), name)
+
+
+def _sizes(image: ElementTree.Element) -> tuple[str | None, ...]:
+    pixels = next(find_all(image, "Pixels"), None)
+    names = ("X", "XUnit", "Y", "YUnit")
+    return tuple(pixels.get(f"PhysicalSize{n}") for n in names) if pixels is not None else ()

@@ -16,7 +16,8 @@ MAX_XML_NODES = 50_000
 
 Sections = dict[str, dict[str, str]]
 
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\W\d]*)")
+# All digits, points and commas in a row are of the number: the 2 of `2,5` is none.
+_QUANTITY = re.compile(r"\s*([-+]?[\d.,]+(?:[eE][-+]?\d+)?)\s*([^\W\d]*)")
 
 
 def to_text(content: bytes) -> str:

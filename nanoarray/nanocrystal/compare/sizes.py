@@ -9,7 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nanoarray.nanocrystal.compare.population import Population
-from nanoarray.statistics.distribution import normal_distance, weighted_quantile, weighted_std
+from nanoarray.statistics.distribution import (
+    ResampledQuantile,
+    normal_distance,
+    weighted_quantile,
+    weighted_std,
+)
 from nanoarray.statistics.image_table import Units
 from nanoarray.statistics.resampling import (
     IntervalMethod,
@@ -169,10 +174,10 @@ def size_intervals(
         size, weight = part.size_nm[chosen], part.weight[chosen]
         unit = part.unit_of_object(units, sizes=True)[chosen]
         of = size_sums(size, weight, unit, count)
+        median = ResampledQuantile(size, 0.5, weight=weight, unit=unit, units=count)
 
         def statistics(counts: FloatArray) -> dict[str, FloatArray]:
-            median = weighted_quantile(size, 0.5, weight=weight, unit=unit, counts=counts)
-            return {**size_statistics(counts @ of.sums, of), "median_size": median}
+            return {**size_statistics(counts @ of.sums, of), "median_size": median(counts)}
 
         drawn = of_resamples(statistics, count, resamples=resamples, rng=rng)
         left_out = without_each_unit(statistics, count) if method == "bca" else {}

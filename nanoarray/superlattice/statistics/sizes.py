@@ -33,6 +33,7 @@ from nanoarray.statistics.cohort import (
 )
 from nanoarray.statistics.comparison import compare_conditions
 from nanoarray.statistics.distribution import (
+    ResampledQuantile,
     normal_distance,
     weighted_quantile,
     weighted_std,
@@ -57,6 +58,7 @@ __all__ = [
     "ConditionSizes",
     "compare_conditions",
     "sizes_by_condition",
+    "summarize_cohort",
     "summarize_grains",
     "trend_test",
 ]
@@ -91,8 +93,8 @@ class ConditionSizes:
     ----------
     condition, tags
         Name of the condition and its tags.
-    area_um2, diameter_um, weight
-        (n,) areas [um2], equivalent diameters [um] and weights of the grains that count.
+    area_um2, weight
+        (n,) areas [um2] and weights of the grains that count.
     image
         (n,) id of the image of each.
     """
@@ -100,9 +102,13 @@ class ConditionSizes:
     condition: str
     tags: dict[str, Any]
     area_um2: FloatArray
-    diameter_um: FloatArray
     weight: FloatArray
     image: npt.NDArray[np.str_]
+
+    @property
+    def diameter_um(self) -> FloatArray:
+        """(n,) equivalent diameters [um]."""
+        return np.sqrt(4.0 * self.area_um2 / np.pi)
 
 
 def sizes_by_condition(
@@ -116,7 +122,6 @@ def sizes_by_condition(
             condition=condition_label(values),
             tags=values,
             area_um2=part.area_um2,
-            diameter_um=part.diameter_um,
             weight=part.weight,
             image=part.images["image"].to_numpy(str)[part.grain_image],
         )
@@ -184,9 +189,39 @@ def summarize_grains(
     ----------
     Miles, Adv. Appl. Prob. 6 (1974) 26 and Lantuejoul (edge weights); ASTM E112, E2627; ISO 9276-2.
     """
+    cohort = build_cohort(grains, images, tags=_tag_names(by), edge=edge, tile_size_um=tile_size_um)
+    return summarize_cohort(
+        cohort,
+        by=by,
+        resample_unit=resample_unit,
+        interval=interval,
+        interval_method=interval_method,
+        resamples=resamples,
+        seed=seed,
+        edge=edge,
+        tile_size_um=tile_size_um,
+        min_grains=min_grains,
+        min_units=min_units,
+    )
+
+
+def summarize_cohort(
+    cohort: Cohort,
+    *,
+    by: Sequence[str],
+    resample_unit: ResampleUnit,
+    interval: float,
+    resamples: int,
+    seed: int,
+    edge: EdgeRule,
+    tile_size_um: float | None,
+    interval_method: IntervalMethod = "t",
+    min_grains: int = 50,
+    min_units: int = 3,
+) -> pd.DataFrame:
+    """As `summarize_grains`, of a cohort with the tags ``by`` that was built with ``edge``."""
     check_resampling(interval=interval, resamples=resamples)
     tags = _tag_names(by)
-    cohort = build_cohort(grains, images, tags=tags, edge=edge, tile_size_um=tile_size_um)
     rows = []
     for values, part in cohort.conditions(tags):
         label = condition_label(values)
@@ -199,6 +234,7 @@ def summarize_grains(
         row |= _intervals(part, units, row, interval, interval_method, resamples, rng)
         limits = _warnings(part, units, row, edge=edge, min_grains=min_grains, min_units=min_units)
         rows.append({**row, "warnings": "; ".join(limits)})
+        del part  # before the next condition's grains are taken
     frame = pd.DataFrame(rows)
     return frame[[*tags, *(name for name in _column_order() if name in frame)]]
 
@@ -247,15 +283,18 @@ def _sizes(part: Cohort) -> dict[str, Any]:
         name: float(value) for name, value in mean_sizes(part.sums[part.used].sum(axis=0)).items()
     }
     area, weight = part.area_um2, part.weight
-    for name, q in (("median_area", 0.5), ("area_quartile_1", 0.25), ("area_quartile_3", 0.75)):
-        row[name] = float(weighted_quantile(area, q, weight=weight)[0]) if area.size else np.nan
+    names = ("area_quartile_1", "median_area", "area_quartile_3")
+    quartiles = weighted_quantile(area, (0.25, 0.5, 0.75), weight=weight)
+    row |= dict(zip(names, quartiles.tolist(), strict=True))
     row["std_area"] = weighted_std(area, weight)
     log = np.log(area)
     sigma = weighted_std(log, weight)
     mu = float(np.log(row["geometric_mean_area"]))
     row |= {"log_mean_area": mu, "log_std_area": sigma, "lognormal_distance": np.nan}
     if sigma > 0:
-        row["lognormal_distance"] = normal_distance((log - mu) / sigma, weight)
+        log -= mu
+        log /= sigma
+        row["lognormal_distance"] = normal_distance(log, weight)
     row["grains_needed"] = float(grains_needed(sigma))
     for name, (source, number) in _NUMBERS.items():
         row[name] = float(number(row[source]))
@@ -279,13 +318,12 @@ def _intervals(
         ends = dict.fromkeys(bounded, (np.nan, np.nan))
     else:
         sums = part.unit_sums(units)
-        order = np.argsort(part.area_um2, kind="stable")
-        area, weight = part.area_um2[order], part.weight[order]
-        unit = part.grain_unit(units)[order]
+        median = ResampledQuantile(
+            part.area_um2, 0.5, weight=part.weight, unit=part.grain_unit(units), units=count
+        )
 
         def statistics(counts: FloatArray) -> dict[str, FloatArray]:
-            median = weighted_quantile(area, 0.5, weight=weight, unit=unit, counts=counts)
-            return {**mean_sizes(counts @ sums), "median_area": median}
+            return {**mean_sizes(counts @ sums), "median_area": median(counts)}
 
         drawn = of_resamples(statistics, count, resamples=resamples, rng=rng)
         left_out = without_each_unit(statistics, count) if method == "bca" else {}
