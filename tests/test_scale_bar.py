@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 import nanoarray as na
 from nanoarray.errors import InputError
 from nanoarray.images import scale_bar_ocr
+from nanoarray.images.burned_in import check_option
 from nanoarray.images.scale_bar import find_scale_bars, parse_length_nm
 from nanoarray.images.scale_bar_ocr import can_read_labels, read_scale_bar
 
@@ -164,10 +165,19 @@ def test_lengths(text, length_nm):
     assert parse_length_nm(text) == pytest.approx(length_nm)
 
 
-@pytest.mark.parametrize("text", ["", "200", "nm", "0 nm", "200 kV", "3 nmol", "5 nm 7 nm", "15Mm"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "200", "nm", "0 nm", "200 kV", "3 nmol", "5 nm 7 nm", "15Mm", "1,000nm", "2.5.5 nm"],
+)
 def test_texts_that_are_no_length_are_refused(text):
     with pytest.raises(InputError, match="no length"):
         parse_length_nm(text)
+
+
+@pytest.mark.parametrize("option", ["1e3 nm", "-2 nm", "1,000 nm", "200", "about 200 nm", "0 nm"])
+def test_the_users_word_is_a_length_and_no_more(option):
+    with pytest.raises(InputError, match="scale"):
+        check_option(option)
 
 
 def test_the_users_word_uses_the_measured_length():
