@@ -22,7 +22,7 @@ TRUST = (
     "OME",
     "ImageJ",
     "resolution tag",
-    "field width",  # the width of the field, as data bars print it, over the pixels of a row
+    "field width",  # the width of the field over the pixels of a row
     "scale bar",  # burned into the pixels; a cross-check unless the user allows its use
 )
 BY_A_PERSON = TRUST[:3]
