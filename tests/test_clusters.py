@@ -301,8 +301,9 @@ def test_what_another_process_writes_into_a_bucket_is_seen_and_deleted(bucket):
         source = {"Bucket": "group", "Key": entry["Key"]}
         other = entry["Key"].replace("grains/", "crystals/")
         bucket.copy_object(Bucket="group", Key=other, CopySource=source)
-        bucket.copy_object(Bucket="group", Key=entry["Key"] + "7", CopySource=source)
-    assert list(na.open(url).children) == store.group_names(url) == ["grains", "crystals"]
+        if "/c/" in entry["Key"]:
+            bucket.copy_object(Bucket="group", Key=entry["Key"] + "7", CopySource=source)
+    assert {*na.open(url).children} == {*store.group_names(url)} == {"grains", "crystals"}
     store.delete_group(url, "grains")
     store.delete_group(url, "crystals")
     left = bucket.list_objects_v2(Bucket="group", Prefix="listed.zarr/")["Contents"]
