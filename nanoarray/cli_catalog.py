@@ -34,6 +34,7 @@ ProductId = Annotated[str, typer.Argument(metavar="ID", help="Id of a product.")
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 HERE = Path("catalog")
 _FAILED, _LISTED = 1, 20
+_COUNTS = ("grains", "crystals")
 
 
 def _catalog(folder: Path, stores: Sequence[str] | None = None) -> Catalog:
@@ -292,14 +293,18 @@ def _several(values: list[str]) -> str:
 def _print_products(products: Products, problems: Mapping[str, str], as_json: bool) -> None:
     frame = products.frame()
     if as_json:
-        typer.echo(json.dumps({"products": frame.to_dict("records"), "problems": dict(problems)}))
+        # What a product has no count of is NaN in a table, which is no JSON.
+        rows = [
+            {name: value for name, value in row.items() if value == value}
+            for row in frame.astype({n: object for n in _COUNTS if n in frame}).to_dict("records")
+        ]
+        rows = [{n: int(v) if n in _COUNTS else v for n, v in row.items()} for row in rows]
+        typer.echo(json.dumps({"products": rows, "problems": dict(problems)}))
     elif frame.empty:
         _say("no product" + (" fulfils the condition" if products.matching is not None else ""))
     else:
         for row in frame.to_dict("records"):
-            counts = "".join(
-                f", {int(row[n])} {n}" for n in ("grains", "crystals") if row.get(n, 0) > 0
-            )
+            counts = "".join(f", {int(row[n])} {n}" for n in _COUNTS if row.get(n, 0) > 0)
             some = row["images"]
             if products.matching is not None:
                 some = f"{row['matching']} of {some}"

@@ -9,6 +9,8 @@ import typer
 
 from nanoarray.terminal import file_size, printable
 
+_WHEN = "when (UTC)"
+
 
 def status(
     store_url: Annotated[str, typer.Argument(metavar="STORE", help="The store.")],
@@ -29,10 +31,10 @@ def status(
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("group", "state", "blocks", "rows", "failed", "left out", "size", "digest", "when")
+    columns = ("group", "state", "blocks", "rows", "failed", "left out", "size", "digest", _WHEN)
     view = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        left = column in ("group", "state", "digest", "when")
+        left = column in ("group", "state", "digest", _WHEN)
         view.add_column(column, justify="left" if left else "right", no_wrap=True)
     for row in rows:
         view.add_row(
@@ -44,10 +46,10 @@ def status(
             str(row["left_out"]),
             file_size(row["bytes"]),
             row["digest"][:7],
-            row["finished"][5:16].replace("T", " "),
+            row["finished"][:16].replace("T", " "),
         )
     typer.echo(printable(store_url))
     for run in runs_on(as_url(store_url)):
         typer.echo(f"working on it: {printable(run.description)}")
     # A table that is cut says less than one that wraps in a narrow window.
-    Console(width=max(Console().width, 100)).print(view)
+    Console(width=max(Console().width, 140)).print(view)

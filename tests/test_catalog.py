@@ -16,9 +16,11 @@ import nanoarray as na
 from nanoarray.archive.guard import check_safe
 from nanoarray.catalog import Catalog
 from nanoarray.catalog.contents import array_record, within_rounding
-from nanoarray.catalog.index import IMAGES, PRODUCTS
+from nanoarray.catalog.describe import _packaged
+from nanoarray.catalog.index import IMAGES, PRODUCTS, make_index
 from nanoarray.catalog.record import read_record, to_json
 from nanoarray.errors import InputError
+from nanoarray.pipeline import load_pipeline
 
 
 @pytest.fixture
@@ -86,6 +88,19 @@ def test_adding_again_keeps_what_is_not_given(place, catalog):
     assert (after.added, after.licence, after.title) == (before.added, "CC-BY-4.0", "first")
     assert after.citation == "Someone, 2024"
     assert after.groups == before.groups
+
+
+def test_the_pipeline_of_a_store_is_known_by_its_parameters(place, catalog):
+    assert catalog.record("a").pipeline.name == "as recorded in the store"
+    stages = load_pipeline("nanocrystals").stages
+    some = catalog.record("a").groups["grains"]
+    groups = {
+        stage.name: some.model_copy(update={"parameters": parameters.model_dump(mode="json")})
+        for stage, parameters in stages
+    }
+    assert _packaged(groups) == "nanocrystals"
+    groups["crystals"] = some
+    assert _packaged(groups) is None
 
 
 def test_two_stores_cannot_have_one_id(place, catalog):
@@ -163,6 +178,15 @@ def test_no_catalog(tmp_path):
         ("groups__grains__arrays__area__shape", "all"),
         ("record_version", "1"),
         ("record_version", None),
+        ("record_version", 0),
+        ("title", "\ud800"),
+        ("counts__grains", 10**6),
+        ("inputs__0__tags__temperature", "hot"),
+        ("inputs__0__tags__temperature", 23.5),
+        ("inputs__0__tags__surprise", 1.0),
+        ("tags__temperature__units", "9**9**9"),
+        ("tags__temperature__least", None),
+        ("tags__temperature__largest", 99.0),
     ],
 )
 def test_values_that_a_record_cannot_have(place, entry, value):
@@ -173,6 +197,39 @@ def test_values_that_a_record_cannot_have(place, entry, value):
 
 
 # --- searching --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_what_is_no_file_is_named_and_the_rest_is_found(place, catalog, kind):
+    """A pipe was waited for, for ever."""
+    path = place / "cat" / "odd.json"
+    make = {"pipe": os.mkfifo, "folder": os.mkdir, "link": lambda p: os.symlink("/nowhere", p)}
+    make[kind](path)
+    assert len(catalog.search("temperature > 20")) == 2
+    assert "odd.json is not read: expected a plain file" in catalog.problems()["odd.json"]
+    assert "JSON" not in catalog.problems()["odd.json"]
+
+
+def test_a_parameter_that_was_found_from_the_data_can_be_asked_for(catalog):
+    def resolved(record):
+        group = record.groups["grains"].model_copy(
+            update={"parameters": {"stride_px": None}, "resolved": {"stride_px": 8}}
+        )
+        return record.model_copy(update={"groups": {**record.groups, "grains": group}})
+
+    index = make_index([resolved(catalog.record("a"))])
+    assert index.column("grains.stride_px").tolist() == [8.0, 8.0, 8.0]
+
+
+def test_nothing_found_is_an_empty_frame_and_json_has_no_nan(place, catalog, cli):
+    assert catalog.search("temperature > 99").frame()["id"].tolist() == []
+    bare, _ = make_store(place / "bare.zarr")
+    del zarr.open_group(bare)["grains"]
+    catalog.add(bare)
+    status, said, _ = cli("catalog", "list", "--json", "--catalog", place / "cat")
+    products = json.loads(said, parse_constant=pytest.fail)["products"]
+    assert status == 0
+    assert [p.get("grains") for p in products] == [15, 15, None]
 
 
 def test_search_is_by_image(catalog):
@@ -314,6 +371,7 @@ def test_a_changed_store_is_not_opened_as_the_product(place, catalog):
         ("/", "is not at"),
         ("/etc", "is not at"),
         ("{place}/b.zarr", "not what was recorded"),
+        ("/" + "a" * 5000, "nothing can be read at"),
         ("http://169.254.169.254/latest", "asked only if you name it"),
         ("s3://bucket/a.zarr", "asked only if you name it"),
         ("file:///etc", "asked only if you name it"),
@@ -384,6 +442,17 @@ def test_verify_names_what_differs(place, catalog):
     assert "area: units nm, recorded 1" in said
     assert "extra: not recorded" in said
     assert "crop: shape [15, 3], recorded [15, 2]" in said
+
+
+def test_verify_names_what_was_made_otherwise(place, catalog):
+    """A record that lies about parameters has the digest of the store, and the same arrays."""
+    edited(
+        place / "cat" / "a.json", groups__grains__parameters={"min": 3}, groups__grains__failed=1
+    )
+    checks = catalog.verify("a")
+    assert states(checks) == {"images": "identical", "grains": "differs"}
+    assert "failed: 1 -> 0" in details(checks)
+    assert "parameters.min: 3 -> None" in details(checks)
 
 
 def test_verify_names_what_is_missing_or_new(place, catalog):

@@ -109,7 +109,8 @@ def assert_same(url, expected):
 
 def test_a_cluster_of_the_command_line(cluster, folder, clean, tmp_path, monkeypatch, capsys):
     url = str(tmp_path / "s.zarr")
-    na.ingest(folder, url, scheduler=cluster)
+    monkeypatch.chdir(tmp_path)  # which is not where the workers were started
+    na.ingest(folder, "s.zarr", scheduler=cluster)
     monkeypatch.setenv("FAULT_SCHEDULER", cluster)
     drive(url)
     assert "done 5 []" in capsys.readouterr().out

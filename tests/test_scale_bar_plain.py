@@ -91,6 +91,12 @@ def test_letters_may_touch_it():
     assert_found(pixels)
 
 
+def test_letters_of_its_tone_may_follow_it_closely():
+    pixels = with_bar(field(), 80)
+    pixels[TOP - 8 : TOP + 12, LEFT + LENGTH + 3 : LEFT + LENGTH + 9] = 80.0
+    assert_found(pixels)
+
+
 def test_in_a_label_box_that_the_image_cuts():
     pixels = field()
     pixels[310:, :230] = 255.0
@@ -110,6 +116,15 @@ def test_an_integer_image_and_one_of_floats_give_the_same():
     [one], [other] = find_plain_bars(pixels.astype(np.uint16) * 7), find_plain_bars(pixels)
     assert one.left_px == pytest.approx(other.left_px, abs=1e-3)
     assert one.writing == other.writing
+
+
+def test_black_ones_need_no_number_where_their_corners_are_square():
+    assert_found(with_bar(field(ground=180), 0, text=""))
+    rod = field(ground=180)
+    y, x = np.mgrid[:400, :600]
+    along = np.clip(x - 120, -50, 50)
+    rod[np.hypot(x - 120 - along, y - TOP) < 5] = 0.0
+    assert find_plain_bars(rod) == []
 
 
 # --- what is none -----------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """Tasks of a cluster whose workers die: what Dask says of them, without a cluster."""
 
+import re
 from concurrent.futures import CancelledError
 
 import pytest
 from distributed import KilledWorker
 
 from nanoarray.archive.executor import Executor
+from nanoarray.archive.lease import working_on
 from nanoarray.archive.tasks import WorkerDiedError, run_tasks
-from nanoarray.errors import NanoarrayError
+from nanoarray.errors import InputError, NanoarrayError
 
 KILLED = KilledWorker("task", "tcp://127.0.0.1:1", 3)
 
@@ -98,3 +100,33 @@ def test_a_broken_connection_is_no_error_of_a_task_but_a_full_disk_is():
 def test_a_scheduler_that_is_gone_is_named():
     with pytest.raises(NanoarrayError, match="the Dask scheduler is gone"):
         outcomes(Future(("cancelled", CancelledError())))
+
+
+class Elsewhere(Client):
+    """Calls the function, after ``arriving`` where its worker is."""
+
+    def __init__(self, arriving):
+        super().__init__()
+        self.arriving = arriving
+
+    def submit(self, function, *arguments, **how):
+        self.arriving()
+        try:
+            return Future(("finished", function(*arguments)))
+        except InputError as error:
+            return Future(("error", error))
+
+
+def test_a_worker_that_does_not_see_the_store_does_nothing_there(tmp_path):
+    """What it wrote was lost, and the ingest said that all had been added."""
+    url, mounted = tmp_path / "s.zarr", tmp_path / "mounted"
+    calls = []
+    with working_on(str(url), "test") as lease:
+        here = Executor(client=Elsewhere(lambda: None), lease=lease)
+        assert [error for *_, error in run_tasks(here, calls.append, [(1,)])] == [None]
+    with working_on(str(url), "test") as lease:
+        there = Executor(client=Elsewhere(lambda: url.rename(mounted)), lease=lease)
+        ((_, _, error),) = run_tasks(there, calls.append, [(2,)])
+        mounted.rename(url)
+    assert calls == [1]
+    assert re.search("does not see this run in .*s.zarr", str(error))

@@ -14,6 +14,7 @@ late), blocks still hold what their keys say: see `docs/explanation/surviving.md
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -60,6 +61,8 @@ class Lease:
 
     Attributes
     ----------
+    url, name
+        The store, and what the claim is called there.
     suspects
         What dead runs were doing in their own process when they died, by name: it may have been
         the reason.
@@ -73,7 +76,7 @@ class Lease:
         self._doing: list[str] = []
         self._stop = threading.Event()
         self._lost = ""
-        self._url = url
+        self.url = url
         self._record: dict[str, Any] = {
             "what": what,
             "host": _host(),
@@ -141,7 +144,7 @@ class Lease:
                     known = _is_running(run.record) or beats[run.name][0] < run.record["beat"]
                     if known:  # to live, and not merely not known to be dead
                         raise BusyError(
-                            f"another run works on {self._url}: {run.description}. "
+                            f"another run works on {self.url}: {run.description}. "
                             "Wait until it has ended, or end it, and run this again"
                         )
             self.check()
@@ -171,14 +174,14 @@ class Lease:
                 try:
                     if not self._folder.has(self.name):
                         self._lost = (
-                            f"another run took {self._url} for itself: this one was silent for "
+                            f"another run took {self.url} for itself: this one was silent for "
                             f"more than {DEAD_AFTER_S:g} s"
                         )
                         return
                     self._record["beat"] += 1
                     self._folder.write(self.name, self._record)
                 except OSError as error:
-                    _log.warning("cannot write to %s: %s", self._url, error)
+                    _log.warning("cannot write to %s: %s", self.url, error)
 
 
 @contextmanager
@@ -202,6 +205,22 @@ def working_on(url: str, what: str) -> Iterator[Lease]:
     finally:
         with contextlib.suppress(OSError):  # a full or vanished disk: the claim dies with us
             lease.give_back()
+
+
+@functools.lru_cache(maxsize=8)
+def check_seen(url: str, name: str) -> None:
+    """On a worker, before its first task of a run: see that it reaches the run's store.
+
+    Raises
+    ------
+    InputError
+        When it does not: what it wrote would be lost, and what it reads may be something else.
+    """
+    if not _Folder(url).has(name):
+        raise InputError(
+            f"the worker on {socket.gethostname()} does not see this run in {url}: workers must "
+            "reach the same store, under the same path or URL"
+        )
 
 
 def runs_on(url: str) -> list[OtherRun]:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from nanoarray.archive.columns import Rows, dtype_of, lazy
 from nanoarray.errors import InputError
+from nanoarray.unit_text import is_plain_unit
 
 Part = xr.Dataset
 _Convert = Callable[[np.ndarray], np.ndarray]
@@ -158,8 +159,10 @@ def converted(values: np.ndarray, *, name: str, unit: str, to: str) -> np.ndarra
 
     registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]
     try:
+        if not (is_plain_unit(unit) and is_plain_unit(to)):
+            raise ValueError("no unit")
         result: np.ndarray = registry.Quantity(values, unit).to(to).magnitude
-    except (pint.PintError, AttributeError) as error:
+    except (pint.PintError, AttributeError, ArithmeticError, TypeError, ValueError) as error:
         raise InputError(
             f"{name} is in {unit} in one store and in {to} in another, which cannot be "
             f"converted ({error}): rename the tag in one of them"

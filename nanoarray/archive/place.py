@@ -26,7 +26,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}
 
 
 def as_url(place: str | os.PathLike[str]) -> str:
-    """The address of a store as the other functions take it: a path, or an fsspec URL.
+    """The address of a store as the other functions take it: an absolute path, or an fsspec URL.
+
+    Workers of a cluster have working directories of their own: there a relative path is another.
 
     Raises
     ------
@@ -41,7 +43,8 @@ def as_url(place: str | os.PathLike[str]) -> str:
             fsspec.get_filesystem_class(url.split("://")[0])
         except (ImportError, ValueError) as error:
             raise InputError(f"cannot open {url}: {error}") from None
-    return url
+        return url
+    return os.path.abspath(url)
 
 
 def check_place(url: str) -> None:

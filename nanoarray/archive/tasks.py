@@ -7,11 +7,13 @@ import logging
 import queue
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from nanoarray.archive.lease import check_seen
 from nanoarray.errors import NanoarrayError
 
 if TYPE_CHECKING:
@@ -89,15 +91,25 @@ def run_tasks(
         return
     client = executor.client
     cluster = _Cluster(executor, one_by_one)
-    try:
-        yield from _in_turn(
-            len(items),
-            lambda i: client.submit(function, *items[i], pure=False, priority=executor.priority),
-            done,
-            cluster,
+    run = None if executor.lease is None else (executor.lease.url, executor.lease.name)
+
+    def submit(i: int) -> Any:
+        key = f"{function.__name__}-{uuid.uuid4()}"  # what the dashboard calls it
+        return client.submit(
+            _on_worker, run, function, *items[i], key=key, priority=executor.priority
         )
+
+    try:
+        yield from _in_turn(len(items), submit, done, cluster)
     finally:
         cluster.cancel_rest()
+
+
+def _on_worker(run: tuple[str, str] | None, function: Callable[..., Any], *item: Any) -> Any:
+    """Call ``function(*item)`` where the store of the ``run`` is the one that the driver sees."""
+    if run is not None:
+        check_seen(*run)
+    return function(*item)
 
 
 def _in_turn(

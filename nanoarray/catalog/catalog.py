@@ -18,7 +18,13 @@ from nanoarray.archive.stage_parameters import nearest
 from nanoarray.catalog.describe import describe, slug
 from nanoarray.catalog.index import Index, make_index, read_index, write_index
 from nanoarray.catalog.places import address_of, find_store
-from nanoarray.catalog.record import Record, check_id, read_record, write_record
+from nanoarray.catalog.record import (
+    Record,
+    check_id,
+    read_content,
+    read_record,
+    write_record,
+)
 from nanoarray.catalog.verify import GroupCheck, verify_store
 from nanoarray.errors import InputError
 from nanoarray.expression import Expression, parse
@@ -127,7 +133,7 @@ class Catalog:
 
     def index(self) -> Index:
         """The searchable tables of all records, made again where records changed."""
-        sums = {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in self.files().items()}
+        sums = {name: _checksum(path) for name, path in self.files().items()}
         key = hashlib.sha256(repr(sorted(sums.items())).encode()).hexdigest()
         index = read_index(self.path, key)
         if index is None:
@@ -272,6 +278,14 @@ class Catalog:
         return record
 
 
+def _checksum(path: Path) -> str:
+    """Of a record's file; "" where it is none that can be read."""
+    try:
+        return hashlib.sha256(read_content(path)).hexdigest()
+    except InputError:
+        return ""
+
+
 def _given(about: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in about.items() if value}
 
@@ -331,7 +345,8 @@ class Products:
                     "store": record.store,
                 }
             )
-        return pd.DataFrame(rows)
+        names = ["id", "title", "pipeline", "matching", "images", "store"]
+        return pd.DataFrame(rows, columns=None if rows else names)
 
     @overload
     def open(self, group: None = None, *, all_images: bool = False) -> dict[str, xr.DataTree]: ...

@@ -24,9 +24,7 @@ from nanoarray.catalog.record import (
     TagRecord,
 )
 from nanoarray.errors import InputError
-from nanoarray.pipeline import STAGES, load_pipeline, pipeline_path
-
-_LISTED_VALUES = 50
+from nanoarray.pipeline import STAGES, load_pipeline, pipeline_names, pipeline_path
 
 
 def describe(
@@ -112,22 +110,29 @@ def slug(url: str) -> str:
 
 def _group(url: str, name: str, record: Mapping[str, Any]) -> GroupRecord:
     arrays = group_arrays(url, name)
-    basis = record.get("basis", {})
     return GroupRecord(
-        digest=record["digest"],
-        kernel_version=int(basis.get("kernel_version", 0)),
-        parameters=basis.get("parameters", {}),
-        resolved=record.get("resolved", {}),
-        inputs=basis.get("inputs", {}),
-        rows=int(record.get("length", 0)),
-        failed=int(record.get("failed", 0)),
-        left_out=int(record.get("left_out", 0)),
+        **made_how(record),
         created=str(record.get("created", "")),
         finished=str(record.get("finished", "")),
         software=record.get("software", {}),
         sha256=checksum(arrays),
         arrays=arrays,
     )
+
+
+def made_how(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a store says of how a group was made, under the names that `GroupRecord` has."""
+    basis = record.get("basis", {})
+    return {
+        "digest": record.get("digest"),
+        "kernel_version": int(basis.get("kernel_version", 0)),
+        "parameters": basis.get("parameters", {}),
+        "resolved": record.get("resolved", {}),
+        "inputs": basis.get("inputs", {}),
+        "rows": int(record.get("length", 0)),
+        "failed": int(record.get("failed", 0)),
+        "left_out": int(record.get("left_out", 0)),
+    }
 
 
 def _together(all_software: list[dict[str, str]]) -> dict[str, str]:
@@ -168,7 +173,10 @@ def image_inputs(url: str) -> tuple[list[InputRecord], dict[str, TagRecord]]:
             f"{url} has an image that cannot be recorded: {first['loc'][0]} {first['input']!r}: "
             f"{first['msg'].removeprefix('Value error, ')}"
         ) from None
-    tags = {n: _tag(str(columns[n].attrs.get("units", "1")), known[n]) for n in names}
+    tags = {}
+    for name in names:
+        units = str(columns[name].attrs.get("units", "")) or "1"
+        tags[name] = TagRecord.of(units, [v for v in known[name] if v is not None])
     return inputs, tags
 
 
@@ -178,19 +186,14 @@ def _known(value: Any) -> float | str | None:
     return None if value != value else float(value)
 
 
-def _tag(units: str, values: list[Any]) -> TagRecord:
-    known = [v for v in values if v is not None]
-    if isinstance(known[0], str):
-        return TagRecord(units=units, known=len(known), values=sorted(set(known))[:_LISTED_VALUES])
-    return TagRecord(units=units, known=len(known), least=min(known), largest=max(known))
-
-
 # --- the pipeline -----------------------------------------------------------------------------
 
 
 def _pipeline(
     name: str | None, settings: Mapping[str, Mapping[str, Any]], groups: Mapping[str, GroupRecord]
 ) -> PipelineRecord:
+    if name is None:
+        name = _packaged(groups)
     if name is None:
         stages = {n: given_parameters(n, g.parameters) for n, g in groups.items() if n in STAGES}
         return PipelineRecord(name="as recorded in the store", file=to_toml(stages).splitlines())
@@ -206,6 +209,16 @@ def _pipeline(
     return PipelineRecord(
         name=loaded.name, file=text.splitlines(), settings={k: dict(v) for k, v in settings.items()}
     )
+
+
+def _packaged(groups: Mapping[str, GroupRecord]) -> str | None:
+    """The packaged pipeline that says just what made these groups; None where there is none."""
+    made = {name: group.parameters for name, group in groups.items() if name in STAGES}
+    for name in pipeline_names():
+        wanted = {s.name: p.model_dump(mode="json") for s, p in load_pipeline(name).stages}
+        if wanted == made:
+            return name
+    return None
 
 
 def to_toml(stages: Mapping[str, Mapping[str, Any]]) -> str:

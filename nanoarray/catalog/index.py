@@ -20,7 +20,7 @@ from nanoarray.archive.merged import converted
 from nanoarray.catalog.record import Record
 from nanoarray.errors import InputError
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 PRODUCTS, IMAGES = "index.products.parquet", "index.images.parquet"
 #: More than a stranger's index may claim to hold.
 _MAX_ROWS, _MAX_BYTES = 200_000_000, 8 * 2**30
@@ -127,7 +127,8 @@ def _product_row(record: Record) -> dict[str, Any]:
     row |= {f"counts.{name}": float(count) for name, count in record.counts.items()}
     row |= {f"software.{name}": version for name, version in record.software.items()}
     for name, group in record.groups.items():
-        for key, value in {**group.resolved, **group.parameters}.items():
+        given = {key: value for key, value in group.parameters.items() if value is not None}
+        for key, value in {**group.resolved, **given}.items():
             if isinstance(value, bool | int | float | str):
                 row[f"{name}.{key}"] = value if isinstance(value, str) else float(value)
         row[f"{name}.digest"] = group.digest

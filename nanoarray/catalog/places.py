@@ -49,7 +49,11 @@ def find_store(
     """
     refusal = ""
     for url in _candidates(record, catalog, stores):
-        if not store.is_store(url):
+        try:
+            if not store.is_store(url):
+                continue
+        except OSError as error:
+            refusal = f"nothing can be read at {url} ({error.strerror or error})"
             continue
         store.check_store(url)
         try:

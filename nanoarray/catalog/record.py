@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import from_json
 
 from nanoarray.errors import InputError, NanoarrayError
 
@@ -16,6 +25,7 @@ RECORD_VERSION = 1
 MAX_RECORD_BYTES = 512 * 2**20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LINE = 110
+_LISTED_VALUES = 50
 #: Fields whose entries stand on one line each, however long: a change is then one line.
 _ONE_LINE_EACH = frozenset(("inputs", "arrays", "tags"))
 
@@ -119,6 +129,23 @@ class TagRecord(_Part):
     values: list[str] | None = None
     """Of a text: the first 50 different ones, sorted."""
 
+    @classmethod
+    def of(cls, units: str, known: list[float | str]) -> TagRecord:
+        """The range of the values that are known, at least one.
+
+        Raises
+        ------
+        ValueError
+            When there is none, or when some are text and others numbers.
+        """
+        texts = [v for v in known if isinstance(v, str)]
+        numbers = [v for v in known if not isinstance(v, str)]
+        if bool(texts) == bool(numbers):
+            raise ValueError("text for some images, a number for others" if texts else "unknown")
+        if texts:
+            return cls(units=units, known=len(texts), values=sorted(set(texts))[:_LISTED_VALUES])
+        return cls(units=units, known=len(numbers), least=min(numbers), largest=max(numbers))
+
 
 class PipelineRecord(_Part):
     """The pipeline file, as it was, and what the command line changed."""
@@ -154,6 +181,27 @@ class Record(_Part):
     groups: dict[str, GroupRecord]
     inputs: list[InputRecord]
 
+    @model_validator(mode="after")
+    def _is_of_one_piece(self) -> Record:
+        """What is said of the whole must follow from its parts: those are what is verified."""
+        if self.counts != {name: group.rows for name, group in self.groups.items()}:
+            raise ValueError("counts are not the rows of the groups")
+        known: dict[str, list[float | str]] = {name: [] for name in self.tags}
+        for image in self.inputs:
+            for name, value in image.tags.items():
+                known.setdefault(name, []).append(value)
+        arrays = self.groups["images"].arrays if "images" in self.groups else {}
+        for name, values in known.items():
+            said = self.tags.get(name)
+            units = arrays[name].units or "1" if name in arrays else said.units if said else "1"
+            try:
+                found = TagRecord.of(units, values)
+            except ValueError as error:
+                raise ValueError(f"tag {name!r}: {error}") from None
+            if said != found:
+                raise ValueError(f"tag {name!r} is not what the inputs and the group images say")
+        return self
+
 
 def read_record(path: Path) -> Record:
     """Read a record; nothing in it is run or followed.
@@ -163,21 +211,16 @@ def read_record(path: Path) -> Record:
     InputError
         For a file that is no record, is a link, is too large, or is of a newer version.
     """
-    if path.is_symlink() or not path.is_file():
-        raise InputError(
-            f"{path} is not read: expected a plain file, found a link or something else"
-        )
-    size = path.stat().st_size
-    if size > MAX_RECORD_BYTES:
-        raise InputError(f"{path} is not read: {size} bytes, expected at most {MAX_RECORD_BYTES}")
+    text = read_content(path).removeprefix(codecs.BOM_UTF8)
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        # Python's own reader takes halves of characters, which cannot be written again.
+        content = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict) or "record_version" not in content:
         raise InputError(f"{path} is no record of a product: it has no record_version")
     version = content["record_version"]
-    if not isinstance(version, int) or version > RECORD_VERSION:
+    if type(version) is not int or not 1 <= version <= RECORD_VERSION:
         raise InputError(
             f"{path} is a record of version {version!r}, this nanoarray reads {RECORD_VERSION}: "
             "use a newer nanoarray"
@@ -188,7 +231,29 @@ def read_record(path: Path) -> Record:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path} is no valid record: {where}: {message}") from None
+        said = f"{where}: {message}" if where else message
+        raise InputError(f"{path} is no valid record: {said}") from None
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a record's file.
+
+    Raises
+    ------
+    InputError
+        For a link, what is no file, one that is too large, or that may not be read.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise InputError(
+            f"{path} is not read: expected a plain file, found a link or something else"
+        )
+    try:
+        size = path.stat().st_size
+        if size <= MAX_RECORD_BYTES:
+            return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} is not read: {error.strerror or error}") from None
+    raise InputError(f"{path} is not read: {size} bytes, expected at most {MAX_RECORD_BYTES}")
 
 
 def write_record(path: Path, record: Record) -> None:

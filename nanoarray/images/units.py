@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from nanoarray.errors import InputError
+from nanoarray.unit_text import is_plain_unit
 
 CANONICAL_UNITS = {
     "temperature": "degC",
@@ -102,7 +103,7 @@ def to_name(text: str) -> str:
 
 def is_unit(text: str) -> bool:
     """Whether pint knows the unit."""
-    if not re.fullmatch(r"[A-Za-zµΩ°][\w°µ/*^ -]*", text):
+    if not re.fullmatch(r"[A-Za-zµΩ°][\w°µ/*^ -]*", text) or not is_plain_unit(text):
         return False
     try:
         _registry().Unit(_pint_name(text))
