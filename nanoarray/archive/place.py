@@ -22,7 +22,9 @@ from nanoarray.archive.memory import Memory
 from nanoarray.errors import DamagedError, InputError
 
 _SUM_BYTES = 4
-#: What drivers are told, by protocol. Of S3: otherwise every read begins with asking for the size.
+#: What every driver is told: other processes write too, and a kept listing lacks their groups.
+_FRESH: dict[str, Any] = {"use_listings_cache": False}
+#: What drivers are told by protocol. Of S3: otherwise every read begins with asking for the size.
 _OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}
 
 
@@ -68,7 +70,7 @@ def chunks_at(url: str, memory: Memory | None = None) -> CheckedStore:
     """The zarr store at an address; what is in ``memory`` is not read again."""
     if "://" not in url:
         return CheckedStore(PlainStore(url), url, memory)
-    options = _OPTIONS.get(url.split("://")[0])
+    options = _FRESH | _OPTIONS.get(url.split("://")[0], {})
     return CheckedStore(FsspecStore.from_url(url, storage_options=options), url, memory)
 
 
