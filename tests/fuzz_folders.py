@@ -6,6 +6,7 @@ A folder is a mapping of relative names to what is there: bytes of a file, or a 
 from __future__ import annotations
 
 import bz2
+import copy
 import json
 import os
 import zlib
@@ -116,7 +117,7 @@ def folder_case(rng: np.random.Generator, damage: tuple[Damage, ...]) -> tuple[s
 
 _DOCUMENTS = ("zarr.json", ".zattrs", ".zarray", ".zgroup")
 #: What a number, text or list of a document may be replaced by.
-_VALUES: tuple[Any, ...] = (
+VALUES: tuple[Any, ...] = (
     *(0, 1, -1, 2, 255, 2**16, 2**31, 2**40, 2**63, 2**64, 10**400, 1e308, -0.5, True, None),
     *(
         "",
@@ -170,7 +171,8 @@ def _document(folder: Folder, rng: np.random.Generator) -> None:
         if rng.random() < 0.2:
             del holder[key]
         else:
-            holder[key] = _VALUES[int(rng.integers(len(_VALUES)))]
+            # A copy: the next change may go into it.
+            holder[key] = copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])
     folder[name] = json.dumps(document).encode("utf-8", "surrogatepass")
 
 

@@ -129,6 +129,7 @@ def test_pixels_that_are_not_square_have_no_size(tmp_path, url, write_tiff):
     assert "not square (2.5 nm along x, 2.6 nm along y)" in images.warning.values[1]
     assert report.without_pixel_size == ("tall",)
     assert any("'tall'" in note and "not square" in note for note in report.disagreements)
+    assert report.warned == ()  # what is said there is not said twice
     store.check_group(url, "images")
 
     tags = tmp_path / "tags.csv"

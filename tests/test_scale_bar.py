@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+import nanoarray as na
 from nanoarray.errors import InputError
 from nanoarray.images import scale_bar_ocr
+from nanoarray.images.burned_in import check_option
 from nanoarray.images.scale_bar import find_scale_bars, parse_length_nm
 from nanoarray.images.scale_bar_ocr import can_read_labels, read_scale_bar
 
@@ -64,6 +66,24 @@ def test_a_bar_among_crystals():
     pixels = write(pixels, "100 nm", 370, 50, 0)
     [bar] = find_scale_bars(pixels)
     assert bar.length_px == pytest.approx(100.0, abs=0.2)
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_an_ingest_with_the_length_of_the_bar(tmp_path, when):
+    pixels = field()
+    draw_line(pixels, 360, 368, 39.5, 139.5, 0.0)
+    for name, kept in (("bar", pixels), ("none", field(seed=1))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.rint(kept).astype(np.uint8))
+    if when == "later":
+        na.ingest(tmp_path, tmp_path / "a.zarr")
+    report = na.ingest(tmp_path, tmp_path / "a.zarr", scale_bar="200 nm")
+    assert report.without_pixel_size == ("none",)
+    images = na.open(tmp_path / "a.zarr")["images"].to_dataset().compute()
+    np.testing.assert_allclose(images.pixel_size, [2, np.nan], rtol=2e-3)
+    assert images.pixel_size_source.values[0].startswith("scale bar of 200 nm over 100")
+    assert "no scale bar was found" in images.warning.values[1]
+    again = na.ingest(tmp_path, tmp_path / "a.zarr")
+    assert again.without_pixel_size == ("none",)  # what was measured stays
 
 
 def boxed(kind: str) -> tuple[np.ndarray, float]:
@@ -145,10 +165,19 @@ def test_lengths(text, length_nm):
     assert parse_length_nm(text) == pytest.approx(length_nm)
 
 
-@pytest.mark.parametrize("text", ["", "200", "nm", "0 nm", "200 kV", "3 nmol", "5 nm 7 nm", "15Mm"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "200", "nm", "0 nm", "200 kV", "3 nmol", "5 nm 7 nm", "15Mm", "1,000nm", "2.5.5 nm"],
+)
 def test_texts_that_are_no_length_are_refused(text):
     with pytest.raises(InputError, match="no length"):
         parse_length_nm(text)
+
+
+@pytest.mark.parametrize("option", ["1e3 nm", "-2 nm", "1,000 nm", "200", "about 200 nm", "0 nm"])
+def test_the_users_word_is_a_length_and_no_more(option):
+    with pytest.raises(InputError, match="scale"):
+        check_option(option)
 
 
 def test_the_users_word_uses_the_measured_length():

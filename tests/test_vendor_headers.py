@@ -334,6 +334,13 @@ def test_ome_physical_size(tmp_path, unit, value):
     assert read.scale.source == "OME-XML"
 
 
+def test_ome_with_a_unit_for_each_side(tmp_path):
+    told = {"PhysicalSizeX": 5.0, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.01}
+    tifffile.imwrite(tmp_path / "a.ome.tif", NOISE, metadata={"axes": "YX", **told}, ome=True)
+    read = read_micrograph(tmp_path / "a.ome.tif")
+    assert (read.pixel_size_nm, read.pixel_size_y_nm) == pytest.approx((5, 10))
+
+
 def test_ome_of_several_images(tmp_path):
     path = tmp_path / "a.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as tif:

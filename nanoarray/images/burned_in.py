@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ def check_option(option: str) -> None:
     It is `CHECK` or `USE`, which need an engine that reads the number, or the number.
     """
     if option not in (CHECK, USE):
-        parse_length_nm(option)
+        _given_nm(option)
     elif not can_read_labels():
         raise InputError(
             f"--scale-bar {option} needs an engine that reads the number: pip install "
@@ -50,7 +52,7 @@ def burned_in_reading(
         Why there is none where the user gave the number; otherwise "".
     """
     given = option not in (CHECK, USE)
-    length_nm = parse_length_nm(option) if given else None
+    length_nm = _given_nm(option) if given else None
     try:
         bar = read_scale_bar(pixels, length_nm=length_nm, data_bar_px=data_bar_px)
     except InputError as error:
@@ -59,3 +61,13 @@ def burned_in_reading(
         return None, "no scale bar was found" if given else ""
     said = f"scale bar of {bar.label or option} over {bar.length_px:.5g} px"
     return ScaleReading(SCALE_BAR, bar.pixel_size_nm, source=said), ""
+
+
+def _given_nm(option: str) -> float:
+    """The length that the user gives, which is all of the text: a label has more around it."""
+    if re.fullmatch(r"\s*\d+(?:[.,]\d+)?\s*\w+\s*", option) is None:
+        raise InputError(
+            f"{option!r} is no length of a scale bar: expected check, use, or a number and its "
+            'unit, such as "200 nm"'
+        )
+    return parse_length_nm(option)

@@ -80,7 +80,8 @@ def stretched(pixels: NDArray[Any], stretch: Stretch) -> NDArray[Any]:
     """The image enlarged by linear interpolation, its type kept.
 
     The outer edges of the image stay where they are: pixel i of the result is centred at
-    (i + 1/2) / s - 1/2 of the original, s the enlargement along that axis.
+    (i + 1/2) / s - 1/2 of the original, s the ratio of the lengths along that axis, which are
+    whole pixels: from the enlargement asked for it is less than half a pixel per length away.
     """
     result = pixels
     for axis, length in ((0, stretch.rows(pixels.shape[0])), (1, stretch.columns(pixels.shape[1]))):

@@ -45,6 +45,7 @@ from nanoarray.images.rows import (
     sort_out,
     tag_columns,
 )
+from nanoarray.images.scale import NOT_SQUARE_TEXT
 from nanoarray.images.scan import ScannedImage, image_ids, scan
 from nanoarray.images.tags import MergedTags, merge_tags, read_tags_csv, settle_copies
 from nanoarray.images.units import check_possible
@@ -241,7 +242,7 @@ def _report(url: str, done: _Draft, *, other_files: Mapping[str, int]) -> Ingest
         for image, texts in zip(done.columns["image"], done.columns["warning"], strict=True)
         if image in fresh
         for text in str(texts).split("; ")
-        if text and " differs: " not in text
+        if text and " differs: " not in text and not text.startswith(NOT_SQUARE_TEXT)
     ]
     return IngestReport(
         store=url,

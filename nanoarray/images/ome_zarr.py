@@ -63,6 +63,8 @@ def _frames(source: Source) -> list[Frame]:
         except ImageError as error:
             own = [refused("", str(error))]
         frames += [replace(f, name=".".join(filter(None, (name, f.name)))) for f in own]
+        if len(frames) > MAX_FRAMES:
+            raise ImageError(f"holds more than {MAX_FRAMES} images: split it")
     return frames
 
 

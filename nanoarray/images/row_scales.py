@@ -16,6 +16,7 @@ from nanoarray.errors import InputError
 from nanoarray.images.geometry import Stretch, tilt_factor
 from nanoarray.images.scale import (
     BY_A_PERSON,
+    NOT_SQUARE_TEXT,
     SCALE_BAR,
     TRUST,
     ScaleReading,
@@ -30,7 +31,7 @@ from nanoarray.images.tags import MergedTags
 
 COMMAND_LINE = TRUST[0]
 #: Warnings about a scale begin so; those of an earlier ingest give way to those of this one.
-ABOUT_SCALE = ("pixel size differs", "pixels are not square", "tilt not corrected")
+ABOUT_SCALE = ("pixel size differs", NOT_SQUARE_TEXT, "tilt not corrected")
 #: Columns that this module settles.
 COLUMNS = (
     *("pixel_size", "pixel_size_y", "pixel_size_source", "pixel_size_agreement"),

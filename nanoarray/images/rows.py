@@ -76,7 +76,11 @@ def sort_out(
         if row.image in position:
             old = rows[position[row.image]]
             if (old.sha256, old.problem) == (row.sha256, row.problem):
-                rows[position[row.image]] = replace(old, path=row.path)
+                # Readings and warnings are of scale bars, where those were asked for.
+                warnings = (*old.warnings, *row.warnings)
+                rows[position[row.image]] = replace(
+                    old, path=row.path, readings=row.readings, warnings=warnings
+                )
             elif old.problem:
                 rows[position[row.image]] = row
                 news.reread.append(row)

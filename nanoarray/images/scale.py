@@ -22,7 +22,7 @@ TRUST = (
     "OME",
     "ImageJ",
     "resolution tag",
-    "field width",  # the width of the field, as data bars print it, over the pixels of a row
+    "field width",  # the width of the field over the pixels of a row
     "scale bar",  # burned into the pixels; a cross-check unless the user allows its use
 )
 BY_A_PERSON = TRUST[:3]
@@ -31,6 +31,7 @@ SCALE_BAR = TRUST[-1]
 DISAGREEMENT = 0.02
 #: Pixels whose sides differ by more are not square: one length per pixel would be wrong.
 NOT_SQUARE = 0.01
+NOT_SQUARE_TEXT = "pixels are not square"
 #: Nanometres per unit, as the sources write their units.
 NM_PER_UNIT = {
     **dict.fromkeys(("m", "meter", "metre"), 1e9),
@@ -245,6 +246,6 @@ def is_square(x_nm: float, y_nm: float) -> bool:
 def not_square_text(x_nm: float, y_nm: float) -> str:
     """What to say of an image whose pixels are not square, and are not made so."""
     return (
-        f"pixels are not square ({x_nm:.6g} nm along x, {y_nm:.6g} nm along y), so no "
+        f"{NOT_SQUARE_TEXT} ({x_nm:.6g} nm along x, {y_nm:.6g} nm along y), so no "
         "pixel size is used unless one is given, or --square-pixels"
     )

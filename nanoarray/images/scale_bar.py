@@ -41,7 +41,11 @@ _END, _END_PX = 0.12, 4
 #: A box is looked into without its rim, a plain bar with what is around it [px].
 _RIM_PX, _AROUND_PX = 2, 8
 _NM = {"pm": 1e-3, "å": 0.1, "a": 0.1, "nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "mm": 1e6}
-_LENGTH = re.compile(r"(\d+(?:[.,]\d+)?)\s*(pm|nm|um|µm|μm|mm|å)(?![a-z])", re.IGNORECASE)
+# The number is no end of a longer one, nor one whose comma may stand for a thousand.
+_LENGTH = re.compile(
+    r"(?<![\d.,])(?![1-9]\d{0,2},\d{3}(?!\d))(\d+(?:[.,]\d+)?)\s*(pm|nm|um|µm|μm|mm|å)(?![a-z])",
+    re.IGNORECASE,
+)
 
 Place = Literal["label box", "data bar", "image"]
 

@@ -29,7 +29,7 @@ from nanoarray.images.read import (
     scale_of,
     shared_file_doubts,
 )
-from nanoarray.images.scale import ScaleReading
+from nanoarray.images.scale import SCALE_BAR, ScaleReading
 from nanoarray.images.source import MAX_FILE_BYTES, Source, read_ahead
 from nanoarray.images.tags import tags_of_header
 
@@ -250,7 +250,8 @@ def _scan_file(
         if hashed or known is not None:
             row = replace(row, sha256=source.sha256)
         if known is not None and known.sha256 == row.sha256:
-            return [replace(row, image=image_id(file_id, f), frame=f) for f in known.frames]
+            rows = [replace(row, image=image_id(file_id, f), frame=f) for f in known.frames]
+            return _with_bars(rows, source, scale_bar) if scale_bar else rows
         try:
             frames = frames_of(source)
         except ImageError as error:
@@ -274,6 +275,23 @@ def _scan_file(
         found = declared if said else functools.partial(decoded, scale_bar=scale_bar)
         rows.append(found(of_frame, frame)[0])
     return rows
+
+
+def _with_bars(rows: Sequence[ScannedImage], source: Source, scale_bar: str) -> list[ScannedImage]:
+    """Rows of images that the store has, with what their scale bars say."""
+    try:
+        frames = {frame.name: frame for frame in frames_of(source)}
+    except ImageError:  # of a format that is not read any more: the pixels are in the store
+        return list(rows)
+
+    def look(row: ScannedImage) -> tuple[ScannedImage, None]:
+        bar = read_frame(frames[row.frame], in_bands=True).metadata["data_bar_px"]
+        burned, doubts = _burned_in(frames[row.frame], int(bar), scale_bar)
+        return replace(row, readings=tuple(burned), warnings=tuple(doubts)), None
+
+    looks = (functools.partial(within, TIME_LIMIT_S, look, row) for row in rows)
+    found = [_safely(row, one)[0] for row, one in zip(rows, looks, strict=True)]
+    return [old if new.problem else new for old, new in zip(rows, found, strict=True)]
 
 
 def stamp_of(path: str) -> tuple[int, int]:
@@ -324,7 +342,10 @@ def _decoded(
 ) -> tuple[ScannedImage, Micrograph | None]:
     micrograph = read_frame(frame, in_bands=True)
     data_bar = int(micrograph.metadata.get("data_bar_px", -1))
-    burned, doubts = _burned_in(frame, data_bar, scale_bar) if scale_bar else ([], [])
+    # A scale bar that was measured before is still there when the pixels are decoded again.
+    burned, doubts = [r for r in row.readings if r.kind == SCALE_BAR], list[str]()
+    if scale_bar:
+        burned, doubts = _burned_in(frame, data_bar, scale_bar)
     height, width = micrograph.pixels.shape
     known = dict.fromkeys((*micrograph.warnings, *doubts, *row.warnings))
     found = replace(

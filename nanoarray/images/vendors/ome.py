@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from nanoarray.images.header import Header, known_values, number, positive
-from nanoarray.images.scale import reading
+from nanoarray.images.scale import nm_per_unit, reading
 from nanoarray.images.source import Source
 from nanoarray.images.vendors.tags import tag_text
 from nanoarray.images.vendors.text import find_all, find_text, flat, iso_date, parse_xml
@@ -59,11 +59,11 @@ def parse_ome(
     if image is None or pixels is None:
         return Header(raw={"OME": flat(root)})
     unit = pixels.get("PhysicalSizeXUnit", DEFAULT_UNIT)
-    same_unit = pixels.get("PhysicalSizeYUnit", DEFAULT_UNIT) == unit
+    per_unit = nm_per_unit(pixels.get("PhysicalSizeYUnit", DEFAULT_UNIT)) / nm_per_unit(unit)
     found = reading(
         "OME",
         value=positive(pixels.get("PhysicalSizeX")),
-        value_y=positive(pixels.get("PhysicalSizeY") if same_unit else None),
+        value_y=positive(pixels.get("PhysicalSizeY")) * per_unit,
         unit=unit,
         source="OME-XML",
     )
