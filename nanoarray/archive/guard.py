@@ -42,6 +42,17 @@ MAX_ROWS = 2**31
 MAX_DIMS = 16
 MAX_METADATA_BYTES = 64 * 2**20
 MAX_NODES = 10_000
+#: What drivers of other file systems are told. They remember what they have listed: a group that
+#: another process makes would not be seen, nor its chunks when the group is deleted.
+DRIVER: Mapping[str, Any] = {"use_listings_cache": False}
+
+
+def files_at(url: str) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the path in it."""
+    import fsspec
+
+    found: tuple[Any, str] = fsspec.core.url_to_fs(url, **(DRIVER if "://" in url else {}))
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -121,9 +132,7 @@ def _check_folder(url: str, name: str) -> None:
 
 def _nodes(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Name and metadata of every group and array, those of consolidated metadata too."""
-    import fsspec
-
-    fs, root = fsspec.core.url_to_fs(url)
+    fs, root = files_at(url)
     local = "://" not in url
     level = [""]
     while level:

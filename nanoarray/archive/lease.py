@@ -31,7 +31,7 @@ from typing import Any
 import psutil
 
 from nanoarray.archive import provenance as prov
-from nanoarray.archive.place import RUNS
+from nanoarray.archive.guard import RUNS, files_at
 from nanoarray.errors import BusyError, InputError
 
 #: A run writes its heartbeat this often; one that stands still for so long is dead [s].
@@ -232,16 +232,13 @@ class _Folder:
     """The objects in which runs write down that they work."""
 
     def __init__(self, url: str) -> None:
-        import fsspec
-
         self._local = "://" not in url
-        self._fs, root = fsspec.core.url_to_fs(url)
+        self._fs, root = files_at(url)
         self._path = f"{root.rstrip('/')}/{RUNS}"
         self._new = self._local and not Path(url).exists()
 
     def runs(self) -> list[OtherRun]:
         """Every run that is written down and can be read."""
-        self._fs.invalidate_cache()
         try:
             paths = self._fs.ls(self._path, detail=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -259,7 +256,6 @@ class _Folder:
 
     def has(self, name: str) -> bool:
         """Whether a run is still written down."""
-        self._fs.invalidate_cache()
         return bool(self._fs.exists(f"{self._path}/{name}.json"))
 
     def write(self, name: str, record: dict[str, Any]) -> None:
