@@ -266,7 +266,9 @@ def test_an_object_store_from_ingest_to_verify(bucket, folder, clean, capsys, mo
     url = "s3://group/s.zarr"
     na.ingest(folder, url)
     monkeypatch.setenv("FAULT_WORKERS", "2")
+    assert store.group_names(url) == ["images"]
     drive(url)
+    assert "mean" in store.group_names(url)  # which other processes wrote
     assert "done 5 []" in capsys.readouterr().out
     assert_same(url, clean)
     rows = {row["group"]: row for row in na.status(url)}

@@ -15,6 +15,7 @@ import nanoarray as na
 from nanoarray.archive import store
 from nanoarray.archive.chunk_writer import chunk_layout, write_chunks
 from nanoarray.archive.guard import check_safe
+from nanoarray.archive.lease import runs_on
 from nanoarray.archive.verify import verify
 from nanoarray.errors import InputError
 
@@ -208,3 +209,35 @@ def test_what_nanoarray_writes_is_opened(url):
     assert np.isfinite(na.table(url, "grains")["area"]).all()
     os.symlink(url, url + ".link")
     assert na.table(url + ".link", "grains").sizes["grain"] == 15  # the store itself may be linked
+
+
+@pytest.mark.parametrize(
+    ("record", "match"),
+    [
+        ("hello", "the record 'hello'"),
+        ([1], "the record"),
+        ({"length": 10**15, "block": 4}, "1000000000000000 rows"),
+        ({"length": 10**9, "block": 1}, "rows in blocks of 1"),
+        ({"length": -1}, "-1 rows"),
+        ({"length": 4, "block": 0}, "blocks of 0"),
+        ({"length": "x", "block": 1}, "'x' rows"),
+    ],
+)
+def test_records_of_groups_that_nanoarray_would_not_write(url, record, match):
+    """`status` went through the blocks of 10**15 rows."""
+    change(url, "grains", attributes={"nanoarray": record})
+    refused(url, match)
+
+
+def test_a_claim_that_no_run_wrote_is_none(url):
+    """Its text went to the terminal as it was, and for a minute it was waited for."""
+    runs = os.path.join(url, ".runs")
+    os.mkdir(runs)
+    claim = {"what": "run", "host": "h", "pid": 1, "process_started": 0.0, "started": "2026"}
+    claim |= {"state": "working", "beat": 0, "doing": []}
+    for k, change_ in enumerate(
+        ({}, {"what": "a\x1b[2J"}, {"host": 1}, {"beat": "x"}, {"doing": 5}, {"doing": [5]})
+    ):
+        with open(f"{runs}/{k}.json", "w") as file:
+            json.dump(claim | change_, file)
+    assert [run.name for run in runs_on(url)] == ["0"]

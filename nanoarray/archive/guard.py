@@ -76,8 +76,10 @@ def check_safe(url: str) -> None:
             raise _unsafe(url, where, f"Zarr format {metadata.get('zarr_format')!r}, expected 3")
         if metadata.get("node_type") == "array":
             reason = _misdeclared(name.rsplit("/", 1)[-1], metadata)
-            if reason:
-                raise _unsafe(url, where, reason)
+        else:
+            reason = _misrecorded(metadata)
+        if reason:
+            raise _unsafe(url, where, reason)
 
 
 def check_way(root: str, key: str) -> None:
@@ -241,6 +243,21 @@ def _misdeclared(name: str, metadata: Mapping[str, Any]) -> str:
         return f"dimensions {dims!r}, of shape {shape!r}"
     if dims == [name] and shape[0] > MAX_INDEX:
         return f"a coordinate of {shape[0]} values"
+    return ""
+
+
+def _misrecorded(metadata: Mapping[str, Any]) -> str:
+    """What is wrong with what a group says of itself; "" where nothing is."""
+    attributes = metadata.get("attributes", {})
+    record = attributes.get("nanoarray", {}) if isinstance(attributes, dict) else None
+    if not isinstance(record, dict):
+        return f"the record {record!r:.100}"
+    length, block = record.get("length", 0), record.get("block", 1)
+    # Every block is looked at, whatever there is of it.
+    if not (_lengths([length], least=0) and _lengths([block], least=1)):
+        return f"{length!r:.100} rows in blocks of {block!r:.100}"
+    if length > MAX_ROWS or length // block > MAX_CHUNKS:
+        return f"{length} rows in blocks of {block}"
     return ""
 
 

@@ -250,7 +250,7 @@ class _Folder:
             # One that is being written or removed now is seen the next time.
             with contextlib.suppress(FileNotFoundError, ValueError):
                 record = json.loads(self._fs.cat_file(path))
-                if {"what", "host", "pid", "started", "state", "beat", "doing"} <= set(record):
+                if _is_run(record):
                     found.append(OtherRun(path.rsplit("/", 1)[-1].removesuffix(".json"), record))
         return found
 
@@ -279,6 +279,18 @@ class _Folder:
                 os.rmdir(self._path)
                 if self._new:
                     os.rmdir(os.path.dirname(self._path))
+
+
+def _is_run(record: Any) -> bool:
+    """Whether a record is one that a run writes: a store may come from a stranger."""
+    texts, numbers = ("what", "host", "started", "state"), ("pid", "beat", "process_started")
+    return (
+        isinstance(record, dict)
+        and all(isinstance(record.get(n), str) and record[n].isprintable() for n in texts)
+        and all(isinstance(record.get(n), int | float) for n in numbers)
+        and isinstance(record.get("doing"), list)
+        and all(isinstance(name, str) for name in record["doing"])
+    )
 
 
 def _host() -> str:
