@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -141,6 +143,22 @@ def test_linked_folders_of_chunks_lead_nowhere(url, tmp_path):
     with pytest.raises(InputError, match="'grains/area/c' in it is a link"):
         write_chunks(layout, 0, np.zeros(5, layout.dtype))
     assert {p: p.read_bytes() for p in outside.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("header", "match"),
+    [
+        (b"\xe0" + (3 << 30).to_bytes(8, "little"), r"unpacks to 3\.22e\+09 bytes"),
+        (b"\xc1\x00\x07" + (3 << 30).to_bytes(8, "little"), r"unpacks to 3\.22e\+09 bytes"),
+        (b"\x00\x58", "does not say what it unpacks to"),
+    ],
+)
+def test_a_chunk_that_unpacks_to_gigabytes_is_not_unpacked(url, header, match):
+    content = b"\x28\xb5\x2f\xfd" + header + bytes(20)
+    content += google_crc32c.value(content).to_bytes(4, "little")
+    (Path(url) / "grains" / "area" / "c" / "0").write_bytes(content)
+    with pytest.raises(InputError, match=f"grains/area/c/0 has a chunk that {match}"):
+        na.open(url)["grains"]["area"].load()
 
 
 def test_a_pipe_in_place_of_a_chunk_is_not_read(url):

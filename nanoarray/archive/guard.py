@@ -33,6 +33,8 @@ DTYPES = frozenset(
 )
 #: One chunk is in memory at a time, per thread.
 MAX_CHUNK_BYTES = 2**31
+#: A frame of Zstandard begins so.
+_ZSTD = b"\x28\xb5\x2f\xfd"
 #: Dask keeps the length of every chunk along every dimension.
 MAX_CHUNKS = 20_000_000
 #: xarray loads the coordinates of dimensions when it opens a group.
@@ -104,6 +106,28 @@ def check_way(root: str, key: str) -> None:
             return
         if part == ".." or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             _refuse_entry(root, os.path.relpath(path, root), link=stat.S_ISLNK(mode))
+
+
+def check_inflated(url: str, key: str, content: bytes) -> None:
+    """Refuse a chunk that says it unpacks to more than a chunk may hold, or does not say to what.
+
+    A few kilobytes of Zstandard unpack to as many gigabytes.
+
+    Raises
+    ------
+    InputError
+        Naming the chunk.
+    """
+    if content[:4] != _ZSTD or len(content) < 5:
+        return
+    descriptor = content[4]
+    single = descriptor >> 5 & 1  # a frame of one segment, without a byte for its window
+    start = 5 + (1 - single) + (0, 1, 2, 4)[descriptor & 3]
+    length = (single, 2, 4, 8)[descriptor >> 6]
+    size = int.from_bytes(content[start : start + length], "little")
+    if not length or size > MAX_CHUNK_BYTES:
+        said = f"unpacks to {size:.3g} bytes" if length else "does not say what it unpacks to"
+        raise _unsafe(url, key, f"a chunk that {said}")
 
 
 def _unsafe(url: str, where: str, reason: str) -> InputError:

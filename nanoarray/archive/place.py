@@ -16,7 +16,7 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
-from nanoarray.archive.guard import DRIVER, RUNS, check_way, files_at
+from nanoarray.archive.guard import DRIVER, RUNS, check_inflated, check_way, files_at
 from nanoarray.archive.memory import Memory
 from nanoarray.errors import DamagedError, InputError
 
@@ -184,6 +184,7 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]  # zarr is not fo
                     f"written. `nanoarray verify {self.address} --forget` and running the same "
                     "commands again makes it anew"
                 )
+            check_inflated(self.address, key, content)
         return found
 
     async def set(self, key: str, value: Buffer) -> None:
