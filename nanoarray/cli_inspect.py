@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,14 +84,15 @@ def _print_table(images: list[Inspection]) -> None:
         *(("acquired", "left"), ("tags", "left")),
     ):
         view.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for image in images:
-        view.add_row(*(Text(printable(cell)) for cell in _cells(image)))
+    names = _names(images)
+    for name, image in zip(names, images, strict=True):
+        view.add_row(*(Text(printable(cell)) for cell in (name, *_cells(image))))
     console = Console(width=max(Console().width, 140), highlight=False)
     console.print(view)
-    for image in images:
+    for name, image in zip(names, images, strict=True):
         for text in [*([image.problem] if image.problem else []), *image.warnings]:
             kind = "cannot be read" if text == image.problem else "warning"
-            line = printable(f"{_name(image)}: {kind}: {text}")
+            line = printable(f"{name}: {kind}: {text}")
             console.print(Text(line), soft_wrap=True)
 
 
@@ -102,7 +104,6 @@ def _cells(image: Inspection) -> list[str]:
     shown = [_text(image.tags.get(name), unit) for name, unit in _SHOWN.items()]
     bar = f" + {image.data_bar_px} bar" if image.data_bar_px > 0 else ""
     return [
-        _name(image),
         f"{image.height_px} x {image.width_px}{bar}" if image.height_px else "-",
         image.dtype or "-",
         size_text(size.size_nm, size.size_y_nm) if math.isfinite(size.size_nm) else "unknown",
@@ -112,8 +113,14 @@ def _cells(image: Inspection) -> list[str]:
     ]
 
 
-def _name(image: Inspection) -> str:
-    return Path(image.path).name + (f"#{image.frame}" if image.frame else "")
+def _names(images: list[Inspection]) -> list[str]:
+    """Paths from the folder that holds all files, and which image of its file each is."""
+    paths = [os.path.abspath(image.path) for image in images]
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [
+        os.path.relpath(path, folder) + (f"#{image.frame}" if image.frame else "")
+        for path, image in zip(paths, images, strict=True)
+    ]
 
 
 def _text(value: Any, unit: str = "") -> str:

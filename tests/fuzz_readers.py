@@ -6,7 +6,8 @@ A case is a valid small file of some format with one kind of damage, or an OME-Z
 (`fuzz_folders`), made from its number alone.
 Every reader must give an image or an `ImageError` with a reason: no other exception, no crash, not
 more than `SECONDS` of processor time, and no more memory than `MEMORY_BYTES` beyond the idle
-process, which the operating system enforces; a reader that is stopped by it is a finding too.
+process, which the operating system enforces; a reader that is stopped by it is a finding too,
+unless it takes no more where there is more.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ SECONDS = 20.0
 MEMORY_BYTES = 2**30
 _EXTREMES = (0, 1, 2, 255, 256, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
 _BATCH = 250
+#: Where a reader finds the memory too little, it is tried with so many times as much.
+_AMPLE = 8
 
 
 # --- valid files ------------------------------------------------------------------------------
@@ -279,6 +282,26 @@ def _refusal(error: Exception) -> str:
     return "no memory" if "memory" in text else "refused" if text else "no reason"
 
 
+def asks_in_vain(path: Path) -> bool:
+    """Whether a reader refuses a file for want of memory without taking any, were there more.
+
+    Libraries ask for what a damaged length says; where that is absurd, no machine grants it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    before = _most_memory()
+    try:
+        outcome = read_everything(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    return outcome in ("no memory", "refused") and _most_memory() - before < MEMORY_BYTES
+
+
+def _most_memory() -> int:
+    """The most memory this process has held so far [bytes]."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def _work(pipe: Connection, numbers: range, seed: int, folder: str) -> None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 -- libraries write to it what they find wrong
     os.dup2(sys.stderr.fileno(), 2)
@@ -290,7 +313,7 @@ def _work(pipe: Connection, numbers: range, seed: int, folder: str) -> None:
         read_everything(path)  # so that what is imported does not count
     folders()
     idle = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (idle + MEMORY_BYTES,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (idle + MEMORY_BYTES, idle + _AMPLE * MEMORY_BYTES))
     for number in numbers:
         name, content = case(number, seed=seed)
         path = Path(folder, f"case_{name}")
@@ -299,6 +322,8 @@ def _work(pipe: Connection, numbers: range, seed: int, folder: str) -> None:
         start = time.process_time()
         try:
             outcome = read_everything(path)
+            if outcome == "no memory" and asks_in_vain(path):
+                outcome = "refused"
         except Exception as error:  # the finding itself
             outcome = f"{type(error).__name__}: {error}"
         pipe.send(("end", number, name, outcome, time.process_time() - start))

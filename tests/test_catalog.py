@@ -199,6 +199,12 @@ def test_values_that_a_record_cannot_have(place, entry, value):
 # --- searching --------------------------------------------------------------------------------
 
 
+def test_nothing_is_found_where_nothing_is(tmp_path):
+    """It was said that there is no such column."""
+    (tmp_path / "odd.json").write_text("{")
+    assert len(Catalog(tmp_path).search("temperature > 20")) == 0
+
+
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
 def test_what_is_no_file_is_named_and_the_rest_is_found(place, catalog, kind):
     """A pipe was waited for, for ever."""

@@ -128,6 +128,16 @@ def test_missing_images_are_named(made, scattered, tmp_path):
     assert not (tmp_path / "again.zarr").exists()
 
 
+def test_a_store_of_other_images_is_left_alone(made, scattered, tmp_path):
+    """The images of the product were added to it."""
+    record = Catalog(made / "cat").record("s")
+    write_fei_tiff(tmp_path / "own.tif", np.zeros((64, 64), np.uint8), pixel_size_nm=1.0)
+    na.ingest(tmp_path / "own.tif", tmp_path / "mine.zarr")
+    with pytest.raises(InputError, match=r"mine\.zarr is a store of other images, such as 'own'"):
+        rebuild(record, [scattered], tmp_path / "mine.zarr")
+    assert na.table(tmp_path / "mine.zarr", "images")["image"].values.tolist() == ["own"]
+
+
 def changed(record: Record, group: str, **entries) -> Record:
     groups = dict(record.groups)
     groups[group] = groups[group].model_copy(update=entries)

@@ -67,6 +67,16 @@ def test_pixels_that_are_not_square_are_told(run, tmp_path):
     assert "pixels are not square (1 nm along x, 2 nm along y)" in " ".join(out.split())
 
 
+def test_files_of_one_name_are_told_apart(run, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    status, out, _ = run(tmp_path)
+    assert status == 3
+    for name in ("a", "b"):
+        assert f"{name}/x.png: cannot be read: truncated or damaged" in out
+
+
 def test_json_of_what_cannot_be_inspected_is_nothing(run, folder, tmp_path):
     (tmp_path / "t.csv").write_text("image,pixel_size_nm\nbad,x\n")
     status, out, _ = run(folder, "--json", "--tags", tmp_path / "t.csv")

@@ -266,7 +266,9 @@ def test_an_object_store_from_ingest_to_verify(bucket, folder, clean, capsys, mo
     url = "s3://group/s.zarr"
     na.ingest(folder, url)
     monkeypatch.setenv("FAULT_WORKERS", "2")
+    assert store.group_names(url) == ["images"]
     drive(url)
+    assert "mean" in store.group_names(url)  # which other processes wrote
     assert "done 5 []" in capsys.readouterr().out
     assert_same(url, clean)
     rows = {row["group"]: row for row in na.status(url)}
@@ -287,6 +289,28 @@ def test_an_object_store_from_ingest_to_verify(bucket, folder, clean, capsys, mo
     assert_same(url, clean)
     left = bucket.list_objects_v2(Bucket="group", Prefix="s.zarr/.runs/")
     assert left["KeyCount"] == 0
+
+
+def test_what_another_process_writes_into_a_bucket_is_seen_and_deleted(bucket):
+    url = "s3://group/listed.zarr"
+    store.create_store(url)
+    values = {"x": (("image",), np.arange(3.0), {"units": "1", "long_name": "x"})}
+    store.create_group(url, "grains", store.GroupPlan((), "image", 3, 1, values))
+    assert list(na.open(url).children) == store.group_names(url) == ["grains"]
+    store.delete_group(url, "grains")
+    store.create_group(url, "grains", store.GroupPlan((), "image", 3, 1, values))
+    found = bucket.list_objects_v2(Bucket="group", Prefix="listed.zarr/grains/")["Contents"]
+    for entry in found:  # as if another process made them: a group, and chunks of this one
+        source = {"Bucket": "group", "Key": entry["Key"]}
+        other = entry["Key"].replace("grains/", "crystals/")
+        bucket.copy_object(Bucket="group", Key=other, CopySource=source)
+        if "/c/" in entry["Key"]:
+            bucket.copy_object(Bucket="group", Key=entry["Key"] + "7", CopySource=source)
+    assert {*na.open(url).children} == {*store.group_names(url)} == {"grains", "crystals"}
+    store.delete_group(url, "grains")
+    store.delete_group(url, "crystals")
+    left = bucket.list_objects_v2(Bucket="group", Prefix="listed.zarr/")["Contents"]
+    assert [entry["Key"] for entry in left] == ["listed.zarr/zarr.json"]
 
 
 def test_one_run_at_a_time_on_an_object_store(bucket):

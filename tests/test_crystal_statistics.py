@@ -541,6 +541,31 @@ def test_batches_that_differ_and_that_do_not():
         assert row["batch_std"] == pytest.approx(of_batch.std(ddof=1))
 
 
+def test_samples_that_differ_are_no_difference_between_batches():
+    crystals, images = population(["m"], batches=8, batch_std=0.3, images=4, seed=1)
+    images["sample"] = images["batch"]
+    images["batch"] = "b" + (images["sample"].str[-1].astype(int) % 2).astype(str)
+
+    def row(**options):
+        found = batch_reproducibility(crystals, images, permutations=999, **options)
+        return found.set_index("quantity").loc["mean_size"]
+
+    wrong, right = row(resample_unit="image"), row()
+    assert (wrong["resample_unit"], wrong["resample_unit_count"]) == ("image", 32)
+    assert (right["resample_unit"], right["resample_unit_count"]) == ("sample", 8)
+    assert wrong["p_value"] < 0.05 < right["p_value"]
+    assert (right["batch_count"], right["image_count"]) == (2, 32)
+    assert "images of one batch are taken as independent" in wrong["notes"]
+    of_image = crystals.groupby("image")["equivalent_diameter"].mean()
+    of_sample = of_image.groupby(images.set_index("image")["sample"]).mean()
+    of_batch = of_sample.groupby(images.groupby("sample")["batch"].first()).mean()
+    assert right["mean_of_batches"] == pytest.approx(of_batch.mean())
+    images["batch"] = images["sample"]
+    single = row()
+    assert single["resample_unit"] == "image"
+    assert "each batch has one sample" in single["notes"]
+
+
 def test_batches_side_by_side_and_in_total():
     crystals, images = population(["hot injection"], batches=2, images=5)
     table = group_composition(

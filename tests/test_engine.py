@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from nanoarray.archive import store
-from nanoarray.archive.engine import LeftOut, Stage, is_current, run_stage
+from nanoarray.archive.engine import LeftOut, Stage, is_current, problems, run_stage
 from nanoarray.archive.executor import Executor, open_executor
 from nanoarray.archive.place import CheckedStore
 from nanoarray.archive.stage_parameters import StageParameters
@@ -285,3 +285,24 @@ def test_scheduler_that_does_not_answer():
         open_executor(scheduler="tcp://127.0.0.1:1"),
     ):
         pass
+
+
+def test_problems_of_a_table_are_found_some_rows_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_ROWS", 2)
+    url = str(tmp_path / "s.zarr")
+    store.create_store(url)
+    text, number = {"units": "1", "long_name": "text"}, {"units": "1", "long_name": "number"}
+    ids = np.array(["a", "b", "c"], dtype=object)
+    store.create_group(
+        url, "images", GroupPlan((), "image", 3, 1, {"image": (("image",), ids, text)})
+    )
+    said = np.array(["", "failed: x", "failed: x", "", "left out: y"], dtype=object)
+    columns = {
+        "problem": (("grain",), said, text),
+        "image_index": (("grain",), np.array([0, 2, 2, 0, 1]), number),
+    }
+    store.create_group(url, "grains", GroupPlan((), "grain", 5, 1, columns))
+    store.set_provenance(url, "grains", {"dim": "grain"})
+    rows = [(1, "failed: x"), (2, "failed: x"), (4, "left out: y")]
+    assert list(store.problem_rows(url, "grains")) == rows
+    assert problems(url, "grains") == ([("c", "x")], [("b", "left out: y")])

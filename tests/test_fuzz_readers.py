@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 
+import fuzz_readers
 import numpy as np
 import pytest
 import tifffile
@@ -59,8 +60,27 @@ def test_what_a_reader_lets_through_is_a_finding(tmp_path, monkeypatch):
         read_everything(path)
 
 
+on_linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the memory limit is Linux's"
+)
+
+
 @needs_libraries
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory limit is Linux's")
+@on_linux
+def test_memory_that_is_asked_for_but_never_taken_is_no_finding(tmp_path, monkeypatch):
+    name, content = case(5805, seed=1)  # a length of 36 petabytes, which HDF5 believes
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert read_everything(path) == "no memory"
+    assert fuzz_readers.asks_in_vain(path)
+
+    taken = iter([0, 2 * fuzz_readers.MEMORY_BYTES])
+    monkeypatch.setattr(fuzz_readers, "_most_memory", lambda: next(taken))
+    assert not fuzz_readers.asks_in_vain(path)
+
+
+@needs_libraries
+@on_linux
 def test_a_short_run_finds_nothing():
     counts, findings, _ = run(150, seed=7)
     assert findings == []

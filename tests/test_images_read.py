@@ -212,6 +212,22 @@ def test_colours_of_print_and_video_are_refused(tmp_path, noise):
             read_micrograph(tmp_path / f"{name}.tif")
 
 
+def test_pages_that_are_left_out(tmp_path, noise):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(np.stack([noise] * 3, axis=-1), photometric="rgb")
+        tif.write(noise // 2)
+    read = read_micrograph(path)
+    np.testing.assert_array_equal(read.pixels, noise // 2)
+    assert read.warnings == ("the only grey one of 2 pages: the others are taken for previews",)
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(noise)
+        tif.write(noise > 99, subfiletype=4)  # a mask of what is transparent
+    read = read_micrograph(path)
+    np.testing.assert_array_equal(read.pixels, noise)
+    assert read.warnings == ()
+
+
 def test_not_finite_pixels_are_replaced_and_reported(tmp_path, noise):
     pixels = noise.astype(np.float32)
     pixels[0, :3] = np.nan, np.inf, -np.inf

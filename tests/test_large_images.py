@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nanoarray as na
+from nanoarray.errors import ImageError
 from nanoarray.fields import packed, sizes
 from nanoarray.simulate.fei_tiff import write_fei_tiff
 from nanoarray.simulate.superlattice import simulate_polycrystal
@@ -228,6 +229,29 @@ def test_files_are_read_in_bands_of_any_layout(tmp_path, small_fields, monkeypat
         expected = tifffile.imread(tmp_path / f"{name}.tif")
         expected = 255 - expected if name == "white" else expected
         np.testing.assert_array_equal(images["intensity"][i], expected, err_msg=name)
+
+
+def test_inspect_does_not_read_a_large_image_whole(tmp_path, small_fields, monkeypatch):
+    import tifffile
+
+    from nanoarray.images import tiff
+    from nanoarray.images.inspection import inspect_files
+
+    def too_large():
+        raise ImageError("declares more than one micrograph may have")
+
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.random.default_rng(0).integers(0, 250, (401, 303), "u1")
+    )
+    monkeypatch.setattr(tiff, "_decoder", lambda *_: too_large)
+    [plain] = inspect_files([tmp_path])
+    assert (plain.problem, plain.height_px, plain.width_px, plain.warnings) == ("", 401, 303, ())
+    [looked] = inspect_files([tmp_path], scale_bar="200 nm")
+    assert looked.problem == ""
+    assert looked.warnings[0].startswith("no scale bar is looked for: declares more")
+    report = na.ingest(tmp_path, str(tmp_path / "s.zarr"), scale_bar="200 nm")
+    assert report.failed == ()
+    assert report.warned[0][1].startswith("no scale bar is looked for")
 
 
 def test_what_all_blocks_of_rows_need_is_made_once():

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -13,6 +15,7 @@ import nanoarray as na
 from nanoarray.archive import store
 from nanoarray.archive.chunk_writer import chunk_layout, write_chunks
 from nanoarray.archive.guard import check_safe
+from nanoarray.archive.lease import runs_on
 from nanoarray.archive.verify import verify
 from nanoarray.errors import InputError
 
@@ -142,6 +145,22 @@ def test_linked_folders_of_chunks_lead_nowhere(url, tmp_path):
     assert {p: p.read_bytes() for p in outside.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("header", "match"),
+    [
+        (b"\xe0" + (3 << 30).to_bytes(8, "little"), r"unpacks to 3\.22e\+09 bytes"),
+        (b"\xc1\x00\x07" + (3 << 30).to_bytes(8, "little"), r"unpacks to 3\.22e\+09 bytes"),
+        (b"\x00\x58", "does not say what it unpacks to"),
+    ],
+)
+def test_a_chunk_that_unpacks_to_gigabytes_is_not_unpacked(url, header, match):
+    content = b"\x28\xb5\x2f\xfd" + header + bytes(20)
+    content += google_crc32c.value(content).to_bytes(4, "little")
+    (Path(url) / "grains" / "area" / "c" / "0").write_bytes(content)
+    with pytest.raises(InputError, match=f"grains/area/c/0 has a chunk that {match}"):
+        na.open(url)["grains"]["area"].load()
+
+
 def test_a_pipe_in_place_of_a_chunk_is_not_read(url):
     os.remove(os.path.join(url, "grains", "area", "c", "0"))
     os.mkfifo(os.path.join(url, "grains", "area", "c", "0"))
@@ -190,3 +209,35 @@ def test_what_nanoarray_writes_is_opened(url):
     assert np.isfinite(na.table(url, "grains")["area"]).all()
     os.symlink(url, url + ".link")
     assert na.table(url + ".link", "grains").sizes["grain"] == 15  # the store itself may be linked
+
+
+@pytest.mark.parametrize(
+    ("record", "match"),
+    [
+        ("hello", "the record 'hello'"),
+        ([1], "the record"),
+        ({"length": 10**15, "block": 4}, "1000000000000000 rows"),
+        ({"length": 10**9, "block": 1}, "rows in blocks of 1"),
+        ({"length": -1}, "-1 rows"),
+        ({"length": 4, "block": 0}, "blocks of 0"),
+        ({"length": "x", "block": 1}, "'x' rows"),
+    ],
+)
+def test_records_of_groups_that_nanoarray_would_not_write(url, record, match):
+    """`status` went through the blocks of 10**15 rows."""
+    change(url, "grains", attributes={"nanoarray": record})
+    refused(url, match)
+
+
+def test_a_claim_that_no_run_wrote_is_none(url):
+    """Its text went to the terminal as it was, and for a minute it was waited for."""
+    runs = os.path.join(url, ".runs")
+    os.mkdir(runs)
+    claim = {"what": "run", "host": "h", "pid": 1, "process_started": 0.0, "started": "2026"}
+    claim |= {"state": "working", "beat": 0, "doing": []}
+    for k, change_ in enumerate(
+        ({}, {"what": "a\x1b[2J"}, {"host": 1}, {"beat": "x"}, {"doing": 5}, {"doing": [5]})
+    ):
+        with open(f"{runs}/{k}.json", "w") as file:
+            json.dump(claim | change_, file)
+    assert [run.name for run in runs_on(url)] == ["0"]

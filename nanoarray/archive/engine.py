@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from nanoarray.archive import provenance as prov
 from nanoarray.archive import store
 from nanoarray.archive.blocks import plan_group
@@ -196,14 +194,15 @@ def problems(url: str, group: str) -> tuple[list[tuple[str, str]], list[tuple[st
     """Images that failed and images that were left out in a group, as (id, reason)."""
     if not store.has_arrays(url, group, ["problem"]):
         return [], []
+    said = list(store.problem_rows(url, group))
+    if not said:
+        return [], []
     ids = store.read_columns(url, "images", "image", ("image",))["image"].tolist()
-    dim = store.provenance(url, group).get("dim", "image")
-    names = ("problem",) if dim == "image" else ("problem", "image_index")
-    columns = store.read_columns(url, group, dim, names)
-    index = columns.get("image_index", np.arange(len(ids)))
+    index = [row for row, _ in said]
+    if store.provenance(url, group).get("dim", "image") != "image":
+        index = store.read_rows(url, group, "image_index", index).tolist()
     # An image has one reason, which in a table each of its rows repeats.
-    pairs = zip(index.tolist(), columns["problem"].tolist(), strict=False)
-    found = {i: str(reason) for i, reason in pairs if reason}
+    found = {i: reason for i, (_, reason) in zip(index, said, strict=True)}
     rows = [(str(ids[i]), reason) for i, reason in found.items()]
     failed = [(i, r.removeprefix(FAILED)) for i, r in rows if r.startswith(FAILED)]
     left_out = [(i, r) for i, r in rows if not r.startswith(FAILED)]
@@ -308,5 +307,6 @@ def _blocks_with_failures(url: str, stage: Stage, record: Mapping[str, Any]) -> 
     """Blocks that hold an image that failed: `overwrite` tries them again."""
     if not store.has_arrays(url, stage.name, ["problem"]):
         return set()
-    reasons = store.read_columns(url, stage.name, str(record["dim"]), ("problem",))["problem"]
-    return {i // int(record["block"]) for i, r in enumerate(reasons) if r.startswith(FAILED)}
+    size = int(record["block"])
+    said = store.problem_rows(url, stage.name)
+    return {row // size for row, reason in said if reason.startswith(FAILED)}

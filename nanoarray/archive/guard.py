@@ -33,6 +33,8 @@ DTYPES = frozenset(
 )
 #: One chunk is in memory at a time, per thread.
 MAX_CHUNK_BYTES = 2**31
+#: A frame of Zstandard begins so.
+_ZSTD = b"\x28\xb5\x2f\xfd"
 #: Dask keeps the length of every chunk along every dimension.
 MAX_CHUNKS = 20_000_000
 #: xarray loads the coordinates of dimensions when it opens a group.
@@ -42,6 +44,17 @@ MAX_ROWS = 2**31
 MAX_DIMS = 16
 MAX_METADATA_BYTES = 64 * 2**20
 MAX_NODES = 10_000
+#: What drivers of other file systems are told. They remember what they have listed: a group that
+#: another process makes would not be seen, nor its chunks when the group is deleted.
+DRIVER: Mapping[str, Any] = {"use_listings_cache": False}
+
+
+def files_at(url: str) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the path in it."""
+    import fsspec
+
+    found: tuple[Any, str] = fsspec.core.url_to_fs(url, **(DRIVER if "://" in url else {}))
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -63,8 +76,10 @@ def check_safe(url: str) -> None:
             raise _unsafe(url, where, f"Zarr format {metadata.get('zarr_format')!r}, expected 3")
         if metadata.get("node_type") == "array":
             reason = _misdeclared(name.rsplit("/", 1)[-1], metadata)
-            if reason:
-                raise _unsafe(url, where, reason)
+        else:
+            reason = _misrecorded(metadata)
+        if reason:
+            raise _unsafe(url, where, reason)
 
 
 def check_way(root: str, key: str) -> None:
@@ -93,6 +108,28 @@ def check_way(root: str, key: str) -> None:
             _refuse_entry(root, os.path.relpath(path, root), link=stat.S_ISLNK(mode))
 
 
+def check_inflated(url: str, key: str, content: bytes) -> None:
+    """Refuse a chunk that says it unpacks to more than a chunk may hold, or does not say to what.
+
+    A few kilobytes of Zstandard unpack to as many gigabytes.
+
+    Raises
+    ------
+    InputError
+        Naming the chunk.
+    """
+    if content[:4] != _ZSTD or len(content) < 5:
+        return
+    descriptor = content[4]
+    single = descriptor >> 5 & 1  # a frame of one segment, without a byte for its window
+    start = 5 + (1 - single) + (0, 1, 2, 4)[descriptor & 3]
+    length = (single, 2, 4, 8)[descriptor >> 6]
+    size = int.from_bytes(content[start : start + length], "little")
+    if not length or size > MAX_CHUNK_BYTES:
+        said = f"unpacks to {size:.3g} bytes" if length else "does not say what it unpacks to"
+        raise _unsafe(url, key, f"a chunk that {said}")
+
+
 def _unsafe(url: str, where: str, reason: str) -> InputError:
     return InputError(f"{url} is not opened: {where} has {reason}; nanoarray writes no such store")
 
@@ -119,9 +156,7 @@ def _check_folder(url: str, name: str) -> None:
 
 def _nodes(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Name and metadata of every group and array, those of consolidated metadata too."""
-    import fsspec
-
-    fs, root = fsspec.core.url_to_fs(url)
+    fs, root = files_at(url)
     local = "://" not in url
     level = [""]
     while level:
@@ -208,6 +243,21 @@ def _misdeclared(name: str, metadata: Mapping[str, Any]) -> str:
         return f"dimensions {dims!r}, of shape {shape!r}"
     if dims == [name] and shape[0] > MAX_INDEX:
         return f"a coordinate of {shape[0]} values"
+    return ""
+
+
+def _misrecorded(metadata: Mapping[str, Any]) -> str:
+    """What is wrong with what a group says of itself; "" where nothing is."""
+    attributes = metadata.get("attributes", {})
+    record = attributes.get("nanoarray", {}) if isinstance(attributes, dict) else None
+    if not isinstance(record, dict):
+        return f"the record {record!r:.100}"
+    length, block = record.get("length", 0), record.get("block", 1)
+    # Every block is looked at, whatever there is of it.
+    if not (_lengths([length], least=0) and _lengths([block], least=1)):
+        return f"{length!r:.100} rows in blocks of {block!r:.100}"
+    if length > MAX_ROWS or length // block > MAX_CHUNKS:
+        return f"{length} rows in blocks of {block}"
     return ""
 
 

@@ -31,7 +31,7 @@ from typing import Any
 import psutil
 
 from nanoarray.archive import provenance as prov
-from nanoarray.archive.place import RUNS
+from nanoarray.archive.guard import RUNS, files_at
 from nanoarray.errors import BusyError, InputError
 
 #: A run writes its heartbeat this often; one that stands still for so long is dead [s].
@@ -232,16 +232,13 @@ class _Folder:
     """The objects in which runs write down that they work."""
 
     def __init__(self, url: str) -> None:
-        import fsspec
-
         self._local = "://" not in url
-        self._fs, root = fsspec.core.url_to_fs(url)
+        self._fs, root = files_at(url)
         self._path = f"{root.rstrip('/')}/{RUNS}"
         self._new = self._local and not Path(url).exists()
 
     def runs(self) -> list[OtherRun]:
         """Every run that is written down and can be read."""
-        self._fs.invalidate_cache()
         try:
             paths = self._fs.ls(self._path, detail=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -253,13 +250,12 @@ class _Folder:
             # One that is being written or removed now is seen the next time.
             with contextlib.suppress(FileNotFoundError, ValueError):
                 record = json.loads(self._fs.cat_file(path))
-                if {"what", "host", "pid", "started", "state", "beat", "doing"} <= set(record):
+                if _is_run(record):
                     found.append(OtherRun(path.rsplit("/", 1)[-1].removesuffix(".json"), record))
         return found
 
     def has(self, name: str) -> bool:
         """Whether a run is still written down."""
-        self._fs.invalidate_cache()
         return bool(self._fs.exists(f"{self._path}/{name}.json"))
 
     def write(self, name: str, record: dict[str, Any]) -> None:
@@ -283,6 +279,18 @@ class _Folder:
                 os.rmdir(self._path)
                 if self._new:
                     os.rmdir(os.path.dirname(self._path))
+
+
+def _is_run(record: Any) -> bool:
+    """Whether a record is one that a run writes: a store may come from a stranger."""
+    texts, numbers = ("what", "host", "started", "state"), ("pid", "beat", "process_started")
+    return (
+        isinstance(record, dict)
+        and all(isinstance(record.get(n), str) and record[n].isprintable() for n in texts)
+        and all(isinstance(record.get(n), int | float) for n in numbers)
+        and isinstance(record.get("doing"), list)
+        and all(isinstance(name, str) for name in record["doing"])
+    )
 
 
 def _host() -> str:

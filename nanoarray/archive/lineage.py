@@ -86,11 +86,10 @@ class Lineage:
 
     def _failures(self, group: str) -> dict[int, str]:
         """Rows that failed, with the reason: what read them is out of date once they do not."""
-        record = self.record(group)
-        if not record.get("failed"):
+        if not self.record(group).get("failed"):
             return {}
-        reasons = store.read_columns(self.url, group, str(record["dim"]), ("problem",))["problem"]
-        return {i: str(reason) for i, reason in enumerate(reasons) if reason.startswith(FAILED)}
+        said = store.problem_rows(self.url, group)
+        return {row: reason for row, reason in said if reason.startswith(FAILED)}
 
 
 def is_current(url: str, group: str) -> bool:

@@ -16,13 +16,12 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
-from nanoarray.archive.guard import RUNS as RUNS
-from nanoarray.archive.guard import check_way
+from nanoarray.archive.guard import DRIVER, RUNS, check_inflated, check_way, files_at
 from nanoarray.archive.memory import Memory
 from nanoarray.errors import DamagedError, InputError
 
 _SUM_BYTES = 4
-#: What drivers are told, by protocol. Of S3: otherwise every read begins with asking for the size.
+#: What drivers are told besides, by protocol. Of S3: reads need not begin with asking for the size.
 _OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}
 
 
@@ -68,7 +67,7 @@ def chunks_at(url: str, memory: Memory | None = None) -> CheckedStore:
     """The zarr store at an address; what is in ``memory`` is not read again."""
     if "://" not in url:
         return CheckedStore(PlainStore(url), url, memory)
-    options = _OPTIONS.get(url.split("://")[0])
+    options = {**DRIVER, **_OPTIONS.get(url.split("://")[0], {})}
     return CheckedStore(FsspecStore.from_url(url, storage_options=options), url, memory)
 
 
@@ -89,10 +88,7 @@ def size_bytes(url: str, group: str) -> int:
             for folder, _, names in os.walk(os.path.join(url, group))
             for name in names
         )
-    import fsspec
-
-    fs, root = fsspec.core.url_to_fs(url)
-    fs.invalidate_cache()
+    fs, root = files_at(url)
     return int(fs.du(f"{root}/{group}"))
 
 
@@ -188,6 +184,7 @@ class CheckedStore(WrapperStore[Store]):  # type: ignore[misc]  # zarr is not fo
                     f"written. `nanoarray verify {self.address} --forget` and running the same "
                     "commands again makes it anew"
                 )
+            check_inflated(self.address, key, content)
         return found
 
     async def set(self, key: str, value: Buffer) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ from nanoarray.archive.place import chunks_at, document_at, size_bytes
 from nanoarray.errors import InputError, NanoarrayError
 
 _BOOKKEEPING = [BLOCK_KEY, BLOCK_SUM]
+#: Rows of a table that are read at once where all are gone through.
+_ROWS = 1_000_000
 #: Said, so that zarr does not ask for the files of every format: on an object store, of eight.
 _FORMAT: dict[str, Any] = {"zarr_format": 3, "use_consolidated": False}
 
@@ -262,6 +264,20 @@ def read_columns(
             values = np.asarray(array[:])
             columns[name] = values.astype(object) if values.dtype.kind in "UOT" else values
     return columns
+
+
+def problem_rows(url: str, group: str) -> Iterator[tuple[int, str]]:
+    """Rows of a group whose ``problem`` says why they have no result; a million read at a time."""
+    problem = _group(url, group, "r")["problem"]
+    for start in range(0, problem.shape[0], _ROWS):
+        reasons = np.asarray(problem[start : start + _ROWS])
+        for i in np.flatnonzero(reasons != "").tolist():
+            yield start + i, str(reasons[i])
+
+
+def read_rows(url: str, group: str, name: str, rows: Sequence[int]) -> np.ndarray:
+    """Some rows of a column."""
+    return np.asarray(_group(url, group, "r")[name].oindex[np.asarray(rows, np.intp)])
 
 
 def read_tags(url: str) -> dict[str, np.ndarray]:

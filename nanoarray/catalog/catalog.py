@@ -163,6 +163,8 @@ class Catalog:
         """
         parsed = parse(expression)
         index = self.index()
+        if index.products.empty:  # and so without the names of anything
+            return Products(self, {}, {})
         rows = _matching(parsed, index)
         positions = index.images["product"].to_numpy()
         ids = index.products.get("id", pd.Series(dtype=object)).tolist()

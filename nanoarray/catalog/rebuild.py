@@ -105,6 +105,7 @@ def rebuild(
     ]
     if "://" in url:
         raise InputError(f"{url} is no directory: a product is made again in one")
+    _check_own(record, url)
     found = find_images(record, images)
     links = Path(f"{url}.inputs")
     _check_free(links)
@@ -122,6 +123,19 @@ def rebuild(
         store.put_constant(url, "images", "path", ("image",), paths, attrs)
         run_stages(url, stages, executor=executor, progress=progress)
     return Rebuilt(url, tuple(verify_store(record, url, rebuilt=True)), tuple(notes(record)))
+
+
+def _check_own(record: Record, url: str) -> None:
+    """Refuse a store of other images: an ingest would add to it."""
+    if not store.is_store(url) or "images" not in store.group_names(url):
+        return
+    ids = store.read_columns(url, "images", "image", ("image",))["image"].tolist()
+    others = sorted({*ids} - {i.image for i in record.inputs})
+    if others:
+        raise InputError(
+            f"{url} is a store of other images, such as {others[0]!r}: {record.id!r} is made again "
+            "in a store of its own; name another place with --out"
+        )
 
 
 def notes(record: Record) -> list[str]:

@@ -7,7 +7,9 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from nanoarray.errors import InputError
+from nanoarray.errors import ImageError, InputError
+from nanoarray.images.formats import Frame
+from nanoarray.images.read import read_frame
 from nanoarray.images.scale import SCALE_BAR, ScaleReading
 from nanoarray.images.scale_bar import parse_length_nm
 from nanoarray.images.scale_bar_ocr import can_read_labels, read_scale_bar
@@ -28,6 +30,21 @@ def check_option(option: str) -> None:
             f"--scale-bar {option} needs an engine that reads the number: pip install "
             "'nanoarray[ocr]', or say what the bar stands for, as --scale-bar \"200 nm\""
         )
+
+
+def burned_in_frame(
+    frame: Frame, data_bar_px: int, option: str
+) -> tuple[list[ScaleReading], list[str]]:
+    """What the scale bar of an image of a file says, and why there is none.
+
+    An image that is read in bands only, because of its size, is left alone.
+    """
+    try:
+        pixels = read_frame(frame, cut_data_bar=False).pixels
+    except ImageError as error:
+        return [], [f"no scale bar is looked for: {error}"]
+    found, doubt = burned_in_reading(pixels, data_bar_px=data_bar_px, option=option)
+    return ([] if found is None else [found]), ([doubt] if doubt else [])
 
 
 def burned_in_reading(

@@ -166,7 +166,7 @@ def _look(path: str, kind: str, frame: Frame, scale_bar: str) -> Inspection:
     header = frame.header
     try:
         with quiet_tifffile():
-            image = read_frame(frame)
+            image = read_frame(frame, in_bands=True)
             readings, doubts = _burned_in(frame, image, scale_bar)
     except ImageError as error:
         scale, notes = scale_of(header, width_px=frame.shape[1] or header.image_width_px)
@@ -202,12 +202,9 @@ def _burned_in(
 ) -> tuple[list[ScaleReading], list[str]]:
     if not scale_bar:
         return [], []
-    from nanoarray.images.burned_in import burned_in_reading
+    from nanoarray.images.burned_in import burned_in_frame
 
-    pixels = read_frame(frame, cut_data_bar=False).pixels
-    bar = int(image.metadata["data_bar_px"])
-    found, doubt = burned_in_reading(pixels, data_bar_px=bar, option=scale_bar)
-    return ([] if found is None else [found]), ([doubt] if doubt else [])
+    return burned_in_frame(frame, int(image.metadata["data_bar_px"]), scale_bar)
 
 
 def _with_tags(

@@ -37,12 +37,8 @@ def decode_picture(content: bytes, *, max_bytes: int = MAX_PIXEL_BYTES) -> tuple
         holds several frames. Damaged content raises whatever the decoder does.
     """
     png = content.startswith(PNG)
-    # Not `PIL.Image.open`, whose own limit of size is a setting of the whole process.
-    with (PngImageFile if png else JpegImageFile)(io.BytesIO(content)) as header:
-        width, height = header.size
-        frames = int(getattr(header, "n_frames", 1))
-        declared = width * height * (8 if png else 3)
-        inks = header.mode == "CMYK"
+    width, height, frames, inks = _declared(content, png=png)
+    declared = width * height * (8 if png else 3)
     if frames > 1:
         raise ImageError(f"holds {frames} frames, expected one: split the animation first")
     if inks:
@@ -61,6 +57,20 @@ def decode_picture(content: bytes, *, max_bytes: int = MAX_PIXEL_BYTES) -> tuple
         raise ImageError("truncated: the JPEG has no end")
     samples = imagecodecs.png_decode(content) if png else imagecodecs.jpeg8_decode(content)
     return samples, samples.dtype.itemsize * 8
+
+
+def _declared(content: bytes, *, png: bool) -> tuple[int, int, int, bool]:
+    """Width, height, number of frames, and whether its colours are inks."""
+    try:
+        # Not `PIL.Image.open`, whose own limit of size is a setting of the whole process.
+        with (PngImageFile if png else JpegImageFile)(io.BytesIO(content)) as header:
+            frames = int(getattr(header, "n_frames", 1))
+            return *header.size, frames, header.mode == "CMYK"
+    except Exception as error:  # PIL raises nearly every kind on what is damaged
+        kind = "PNG" if png else "JPEG"
+        raise ImageError(
+            f"truncated or damaged: the header of the {kind} cannot be read"
+        ) from error
 
 
 def _frames(source: Source) -> list[Frame]:

@@ -370,8 +370,6 @@ def unreadable(row: ScannedImage, problem: str) -> ScannedImage:
 def _burned_in(
     frame: Frame, data_bar_px: int, scale_bar: str
 ) -> tuple[list[ScaleReading], list[str]]:
-    from nanoarray.images.burned_in import burned_in_reading
+    from nanoarray.images.burned_in import burned_in_frame
 
-    pixels = read_frame(frame, cut_data_bar=False).pixels
-    found, doubt = burned_in_reading(pixels, data_bar_px=data_bar_px, option=scale_bar)
-    return ([] if found is None else [found]), ([doubt] if doubt else [])
+    return burned_in_frame(frame, data_bar_px, scale_bar)

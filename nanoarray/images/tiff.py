@@ -25,6 +25,7 @@ from nanoarray.images.formats import (
     Samples,
 )
 from nanoarray.images.grey import samples_of
+from nanoarray.images.header import Header, merge_headers
 from nanoarray.images.source import Source
 from nanoarray.images.tiff_bands import tiff_bands
 from nanoarray.images.tiff_structure import SIGNATURES, check_structure
@@ -83,7 +84,7 @@ def _opened(tif: tifffile.TiffFile) -> Iterator[None]:
 
 
 def _frames(source: Source, tif: tifffile.TiffFile) -> list[Frame]:
-    pages = _image_pages(tif)
+    pages, doubts = _image_pages(tif)
     if len(pages) == 1:
         planes = _planes(tif, pages[0])
         if planes > 1:
@@ -94,7 +95,7 @@ def _frames(source: Source, tif: tifffile.TiffFile) -> list[Frame]:
     return [
         Frame(
             name,
-            read_tiff_header(source, tif, page),
+            merge_headers([read_tiff_header(source, tif, page), Header(warnings=doubts)]),
             _decoder(tif, page),
             (int(page.imagelength), int(page.imagewidth)),
             _dtype(page),
@@ -120,17 +121,17 @@ def _recognizes(start: bytes, path: str) -> bool:
 TIFF_FORMAT = Format("TIFF", (".tif", ".tiff"), _recognizes, tiff_frames, by_path=True)
 
 
-def _image_pages(tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
-    """The pages that hold images, without previews."""
+def _image_pages(tif: tifffile.TiffFile) -> tuple[list[tifffile.TiffPage], tuple[str, ...]]:
+    """The pages that hold images, without previews and masks, and what is doubtful about that."""
     pages = [tif.pages[index] for index in range(len(tif.pages))]
     if not pages:
         raise ImageError("the TIFF holds no image")
-    full = [page for page in pages if not page.is_reduced] or pages
+    full = [page for page in pages if not (page.is_reduced or page.is_mask)] or pages
     if len(full) == 1:
-        return full
+        return full, ()
     own = [page for page in full if OLYMPUS_TAG in page.tags]
     if own:
-        return own  # iTEM: a coloured preview first, then the data
+        return own, ()  # iTEM: a coloured preview first, then the data
     described = next((note for page in full if (note := maker_note(page))), "")
     if described:
         # JEOL: the image with its data bar first, then the data alone.
@@ -140,9 +141,11 @@ def _image_pages(tif: tifffile.TiffFile) -> list[tifffile.TiffPage]:
             for page in full
             if (page.imagewidth, page.imagelength) == (said.image_width_px, said.image_height_px)
         ]
-        return (fits or full)[-1:]
+        return (fits or full)[-1:], ()
     grey = [page for page in full if page.samplesperpixel == 1]
-    return grey if len(grey) == 1 else full
+    if len(grey) != 1:
+        return full, ()
+    return grey, (f"the only grey one of {len(full)} pages: the others are taken for previews",)
 
 
 def _planes(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> int:

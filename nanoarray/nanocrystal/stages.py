@@ -344,7 +344,7 @@ STAGES: tuple[Stage, ...] = (
         "crystal_statistics",
         ("images", "crystal_maps", "crystals", "shape_groups"),
         CrystalStatisticsParameters,
-        3,
+        4,
         "whole",
         _plan_statistics,
         _no_blocks,

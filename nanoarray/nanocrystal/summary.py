@@ -151,8 +151,13 @@ def _tables(
     if "shape_group" in crystals:
         tables["composition"] = group_composition(crystals, images, total=True, **bounded)
     if "batch" in images:
-        interval = parameters.interval
-        tables["batch"] = batch_reproducibility(crystals, images, interval=interval, **seeded)
+        tables["batch"] = batch_reproducibility(
+            crystals,
+            images,
+            interval=parameters.interval,
+            resample_unit=parameters.resample_unit,
+            **seeded,
+        )
     tables["precision"] = precision_by_condition(crystals, images, **resampled)
     tables["subsample"] = subsampling_curve(crystals, images, **resampled)
     tables["rejection"] = count_rejections(crystals, images, by=by)

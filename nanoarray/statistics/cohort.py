@@ -165,26 +165,20 @@ def build_cohort(
     place = place_of_image(images, table)
     sums = np.zeros((len(table), len(SUMS)))
     counts = np.zeros((3, len(table)), np.int64)
-    kept: tuple[list[Any], ...] = ([], [], [])
+    kept: list[npt.NDArray[Any]] = [np.empty(0), np.empty(0), np.empty(0, np.int32)]
     for part in [grains] if isinstance(grains, pd.DataFrame) else grains:
         row = image_of_row(part, images, table, what="grains", place=place)
         part_sums, part_counts, columns = _reduced(part, row, table, edge, tile_size_um)
         sums += part_sums
         counts += part_counts
-        for parts, column in zip(kept, columns, strict=True):
-            parts.append(column)
-    area, weight, image = map(_joined, kept)
+        for whole, column in zip(kept, columns, strict=True):
+            whole.resize(whole.size + column.size, refcheck=False)  # in place: not twice in memory
+            whole[whole.size - column.size :] = column
+    area, weight, image = kept
     if (image[1:] < image[:-1]).any():  # images were given in another order than that of names
         order = np.argsort(image, kind="stable")
         area, weight, image = area[order], weight[order], image[order]
     return Cohort(table, sums, area, weight, image, *counts)
-
-
-def _joined(parts: list[Any]) -> npt.NDArray[Any]:
-    """The parts of a column as one, which take no memory any more."""
-    column = np.concatenate(parts)
-    parts.clear()
-    return column
 
 
 def _reduced(
@@ -193,7 +187,7 @@ def _reduced(
     table: pd.DataFrame,
     edge: EdgeRule,
     tile_size_um: float | None,
-) -> tuple[FloatArray, npt.NDArray[np.int64], tuple[FloatArray, FloatArray, npt.NDArray[np.int32]]]:
+) -> tuple[FloatArray, npt.NDArray[np.int64], list[npt.NDArray[Any]]]:
     """Sums and counts of every image, and the grains that count; says in `table` what is left out.
 
     The counts are the last three attributes of `Cohort`.
@@ -233,7 +227,7 @@ def _reduced(
         np.stack(
             [_count(row[chosen], len(table)) for chosen in (touches & used, ~measured, small)]
         ),
-        (area[counts], weight[counts], row[counts].astype(np.int32)),
+        [area[counts], weight[counts], row[counts].astype(np.int32)],
     )
 
 

@@ -1,6 +1,8 @@
 """Do batches of one synthesis agree? How much of the spread is between them, how much within.
 
-The observations are images: the value of each, in batches. A batch of which only one image is known
+The observations are samples where a batch has several, otherwise images: the value of each, in
+batches. Images of one sample share what made that sample, so that as observations they would make
+a difference between samples one between batches. A batch of which only one observation is known
 says nothing of its own spread.
 """
 
@@ -25,6 +27,7 @@ from nanoarray.nanocrystal.compare.population import (
 from nanoarray.nanocrystal.compare.sizes import size_statistics, size_sums
 from nanoarray.schema_crystal_statistics import units_and_meanings
 from nanoarray.statistics.cohort import EdgeRule
+from nanoarray.statistics.image_table import ResampleUnit, image_table
 from nanoarray.statistics.resampling import (
     check_resampling,
     condition_rng,
@@ -36,6 +39,7 @@ from nanoarray.statistics.resampling import (
 __all__ = ["REPRODUCIBILITY_COLUMNS", "batch_reproducibility", "variance_components"]
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.intp]
 
 #: Units and meaning of the columns of `batch_reproducibility`.
 REPRODUCIBILITY_COLUMNS: Final = units_and_meanings("batch")
@@ -48,6 +52,7 @@ def batch_reproducibility(
     batch: str = "batch",
     by: Sequence[str] = (),
     size: str = "equivalent_diameter",
+    resample_unit: ResampleUnit = "auto",
     interval: float = 0.95,
     permutations: int = 9999,
     seed: int = 0,
@@ -66,6 +71,9 @@ def batch_reproducibility(
         Tag of the batch: images where it is missing are left out and counted.
     by
         Tags whose combinations are the conditions, such as ``synthesis_method``.
+    resample_unit
+        What the observations are. ``"auto"`` and ``"sample"``: samples where the tag ``sample``
+        says that a batch has several, otherwise images; ``"image"``: images.
     interval
         Confidence of the interval; 1 - interval is the level of the test.
     permutations, seed
@@ -73,8 +81,10 @@ def batch_reproducibility(
 
     Returns
     -------
-    One row per condition and quantity: the tags and `REPRODUCIBILITY_COLUMNS`. Every image counts
-    once. The test exchanges whole images between batches: it asks whether batches differ at all.
+    One row per condition and quantity: the tags and `REPRODUCIBILITY_COLUMNS`. Every observation
+    counts once, a sample by the mean of its images. The test exchanges whole observations between
+    batches: it asks whether batches differ at all. Where a batch has one sample, batches differ if
+    their samples do, and `notes` says so.
 
     Raises
     ------
@@ -87,26 +97,55 @@ def batch_reproducibility(
         crystals, images, tags=[*tags, batch], size=size, edge=edge, sample_tag=batch
     )
     groups = known_groups(crystals, population) if "shape_group" in crystals else []
+    sample_of = image_table(images, []).set_index("image")["sample"]
     rows: list[dict[str, Any]] = []
     for tag_values, part in population.conditions(tags):
         unknown = part.used & (part.images["sample"] == "").to_numpy()
         known = part.take(part.used & ~unknown)
         code = np.unique(known.images["sample"].to_numpy(str), return_inverse=True)[1]
+        samples = sample_of[known.images["image"]].to_numpy(str)
+        observed, note = _observations(code, samples, resample_unit)
         for quantity, group, values, noise in _image_values(known, groups):
             row = condition_of(tag_values)
             row |= {"quantity": quantity, "shape_group": group}
             row["units"] = "nm" if quantity == "mean_size" else "1"
             row["image_without_batch_count"] = int(unknown.sum())
             rng = condition_rng(seed, f"{row['condition']} | {quantity} {group}")
+            row["image_count"] = int(np.isfinite(values).sum())
+            row["resample_unit"] = "image" if observed is None else "sample"
+            values, batches = (values, code) if observed is None else _means(values, code, observed)
             row |= _spread(
-                values, code, noise, interval=interval, permutations=permutations, rng=rng
+                values, batches, noise, interval=interval, permutations=permutations, rng=rng
             )
+            row["notes"] = "; ".join(text for text in (row["notes"], note) if text)
             rows.append(row)
     frame = pd.DataFrame(rows, columns=[*tags, *REPRODUCIBILITY_COLUMNS])
     for quantity in set(frame["quantity"]):
         family = frame["quantity"] == quantity
         frame.loc[family, "p_value_holm"] = holm(frame.loc[family, "p_value"])
     return frame
+
+
+def _observations(
+    batch: IntArray, sample: npt.NDArray[np.str_], resample_unit: ResampleUnit
+) -> tuple[IntArray | None, str]:
+    """Sample of every image, from 0, or None where images are compared; and what is to be said."""
+    if resample_unit == "image" or not (sample != "").any():
+        return None, "images of one batch are taken as independent"
+    names = np.unique(sample, return_inverse=True)[1]
+    pairs, unit = np.unique(np.stack([batch, names], axis=1), axis=0, return_inverse=True)
+    if len(pairs) == len(np.unique(batch)):
+        return None, "each batch has one sample: differences may be of samples"
+    return unit.ravel(), ""
+
+
+def _means(values: FloatArray, batch: IntArray, unit: IntArray) -> tuple[FloatArray, IntArray]:
+    """Mean value and batch of every sample; NaN where none of its images has a value."""
+    known = np.isfinite(values)
+    count = np.bincount(unit[known], minlength=unit.max() + 1)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(unit[known], values[known], minlength=len(count)) / count
+    return means, batch[np.unique(unit, return_index=True)[1]]
 
 
 def variance_components(
@@ -117,7 +156,7 @@ def variance_components(
     Parameters
     ----------
     values
-        (images,) a value of each.
+        (images,) a value of each; or of each sample, for what samples say.
     batch
         (images,) its batch, from 0.
     interval
@@ -214,7 +253,7 @@ def _spread(
     values, batch = values[order], batch[order]
     size = np.bincount(batch) if len(batch) else np.zeros(0, np.intp)
     means = np.bincount(batch, values) / size if len(batch) else np.zeros(0)
-    row: dict[str, Any] = {"batch_count": len(size), "image_count": len(values)}
+    row: dict[str, Any] = {"batch_count": len(size), "resample_unit_count": len(values)}
     row |= {
         "mean_of_batches": float(means.mean()) if len(means) else math.nan,
         "batch_min": float(means.min()) if len(means) else math.nan,
@@ -246,7 +285,7 @@ def _spread(
     row |= {"p_value": result.p_value, "smallest_p_value": result.smallest_p}
     notes = [no_test_reason(result, alpha=alpha)]
     if (size < 2).any():
-        notes.append(f"{int((size < 2).sum())} batches of one image")
+        notes.append(f"{int((size < 2).sum())} batches of one observation")
     if len(size) < 5:
         notes.append(f"the spread between batches comes from {len(size)} only")
     row["notes"] = "; ".join(note for note in notes if note)
