@@ -136,7 +136,7 @@ def _draw(
         bar = (
             0.6 * width,
             height - 0.6 * size,
-            (0.6 + overlay.length) * width,
+            (0.6 + overlay.length) * width - 1,  # the last column is inked, too
             height - 0.5 * size,
         )
         ink.rectangle(bar, fill=255)
@@ -148,7 +148,7 @@ def _draw(
         length, thick = overlay.length * width, max(size * rng.uniform(0.06, 0.35), 1.0)
         below = y1 + pad if rng.random() < 0.75 else y0 - pad - thick
         start = (x0 + x1 - length) / 2
-        bar_place = (start, below, start + length, below + thick)
+        bar_place = (start, below, start + length - 1, below + thick)  # as above
         if rng.random() < 0.15:
             ink.rectangle(bar_place, outline=255, width=max(round(thick / 5), 1))
         else:
