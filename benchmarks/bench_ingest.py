@@ -1,7 +1,9 @@
 """Ingest against a bare read and decode of the same files: `python -m benchmarks.bench_ingest`.
 
 Three ways, each on as many threads as there are cores, on the same files, in turns; each pass
-begins with the files out of the file cache where the system allows it (``posix_fadvise``):
+begins with the files out of the file cache where the system allows it (``posix_fadvise``). Start it
+with a limit on what the disk gives to see where the disk is what an ingest waits for
+(docs/explanation/performance.md):
 
 - bare: read each file whole and decode it with tifffile, and forget it;
 - floor: bare, and what a store cannot be without: the SHA-256 of the file, and the pixels written,
