@@ -17,7 +17,7 @@ from nanoarray.archive.guard import check_safe
 from nanoarray.catalog import Catalog
 from nanoarray.catalog.contents import array_record, within_rounding
 from nanoarray.catalog.describe import _packaged
-from nanoarray.catalog.index import IMAGES, PRODUCTS, make_index
+from nanoarray.catalog.index import IMAGES, PRODUCTS, make_index, read_index, write_index
 from nanoarray.catalog.record import read_record, to_json
 from nanoarray.errors import InputError
 from nanoarray.pipeline import load_pipeline
@@ -263,6 +263,24 @@ def test_what_cannot_be_compared_is_named(tmp_path):
     with pytest.raises(InputError, match="'dose' cannot be compared between products"):
         catalog.search("dose > 1")
     assert list(catalog.search("temperature > 1")) == ["a", "b"]
+
+
+def test_two_write_the_index_at_once(place, catalog, monkeypatch):
+    import pyarrow.parquet as pq
+
+    index, write = make_index([catalog.record("a")]), pq.write_table
+
+    def interrupted(table, path):
+        write(table, path)
+        monkeypatch.setattr(pq, "write_table", write)
+        write_index(place, index, "other")
+
+    monkeypatch.setattr(pq, "write_table", interrupted)
+    write_index(place, index, "key")
+    assert pq.read_schema(place / PRODUCTS).metadata[b"key"] == b"key"
+    assert not list(place.glob(".*.partial"))
+    write_index(place, index, "key")
+    assert read_index(place, "key").images.equals(index.images)
 
 
 def test_the_index_follows_the_records(place, catalog):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,7 +186,7 @@ def write_index(folder: Path, index: Index, key: str) -> None:
         "conflicts": json.dumps(dict(index.conflicts)),
     }
     for name, frame in ((PRODUCTS, index.products), (IMAGES, index.images)):
-        partial = folder / f".{name}.partial"
+        partial = folder / f".{name}.{uuid.uuid4().hex}.partial"  # others may write theirs now
         try:
             table = pa.Table.from_pandas(frame, preserve_index=False)
             pq.write_table(table.replace_schema_metadata(about), partial)
@@ -193,8 +194,7 @@ def write_index(folder: Path, index: Index, key: str) -> None:
         except OSError as error:
             _LOG.debug("no index in %s: %s", folder, error)
         finally:
-            if partial.exists():
-                partial.unlink()
+            partial.unlink(missing_ok=True)
 
 
 def read_index(folder: Path, key: str) -> Index | None:
