@@ -137,10 +137,7 @@ _PRECISION = {
     "error_if_independent": value("1", "relative error, were the crystals independent"),
     "error_reached": value("1", "relative error from resampled images or samples"),
     "effective_count": value("1", "independent crystals that would be as precise"),
-    "needed_here": value(
-        "1",
-        "crystals needed as they come here, in images or samples",
-    ),
+    "needed_here": value("1", "crystals needed as they come here, in images or samples"),
     "resample_unit": text("what was resampled"),
     "resample_unit_count": count("number of resampled units"),
     "notes": text("what limits these numbers"),
