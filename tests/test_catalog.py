@@ -7,6 +7,8 @@ import shutil
 
 import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xarray as xr
 import zarr
@@ -266,8 +268,6 @@ def test_what_cannot_be_compared_is_named(tmp_path):
 
 
 def test_two_write_the_index_at_once(place, catalog, monkeypatch):
-    import pyarrow.parquet as pq
-
     index, write = make_index([catalog.record("a")]), pq.write_table
 
     def interrupted(table, path):
@@ -295,9 +295,11 @@ def test_the_index_follows_the_records(place, catalog):
     assert list(catalog.search("temperature > 0")) == ["B.2"]
 
 
-@pytest.mark.parametrize("harm", ["text", "link", "other", "none"])
+@pytest.mark.parametrize("harm", ["text", "link", "other", "none", "order", "kind"])
 def test_a_strangers_index_is_not_trusted(place, catalog, harm):
-    expected = dict(catalog.search("temperature > 20").hits)
+    condition = "temperature > 20 and title == 'first'"
+    expected = dict(catalog.search(condition).hits)
+    assert list(expected) == ["a"]
     for name in (PRODUCTS, IMAGES):
         path = place / "cat" / name
         if harm == "text":
@@ -309,9 +311,21 @@ def test_a_strangers_index_is_not_trusted(place, catalog, harm):
             other = Catalog(place / "other")
             other.add(place / "a.zarr")
             shutil.copy(place / "other" / name, path)
+        elif harm in ("order", "kind"):
+            table = pq.read_table(path)
+            rows = table.to_pandas()
+            if harm == "order" and name == IMAGES:
+                rows = rows.iloc[::-1]
+            if harm == "kind" and name == IMAGES:
+                rows = rows.astype({"product": str})
+            about = table.schema.metadata
+            pq.write_table(
+                pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(about),
+                path,
+            )
         else:
             path.unlink()
-    assert dict(catalog.search("temperature > 20").hits) == expected
+    assert dict(catalog.search(condition).hits) == expected
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -166,10 +166,10 @@ class Catalog:
         if index.products.empty:  # and so without the names of anything
             return Products(self, {}, {})
         rows = _matching(parsed, index)
-        positions = index.images["product"].to_numpy()
-        ids = index.products.get("id", pd.Series(dtype=object)).tolist()
-        found = [str(ids[p]) for p in np.unique(positions[rows])]
-        matching = {product: rows[positions == ids.index(product)] for product in found}
+        # Images lie product by product, in the order of the records.
+        ends = np.cumsum(np.bincount(index.images["product"], minlength=len(index.products)))
+        of_products = zip(index.products["id"], np.split(rows, ends[:-1]), strict=True)
+        matching = {str(product): chosen for product, chosen in of_products if chosen.any()}
         hits = {product: (int(m.sum()), len(m)) for product, m in matching.items()}
         return Products(self, hits, matching)
 

@@ -209,6 +209,8 @@ def read_index(folder: Path, key: str) -> Index | None:
         _LOG.debug("the index of %s is made again: %s", folder, error)
         return None
     positions = images.get("product", pd.Series(dtype=int))
+    if positions.dtype.kind != "i" or not positions.is_monotonic_increasing:
+        return None
     if len(images) and not positions.between(0, len(products) - 1).all():
         return None
     return Index(products, images, units, conflicts)
