@@ -295,10 +295,9 @@ def _print_products(products: Products, problems: Mapping[str, str], as_json: bo
     if as_json:
         # What a product has no count of is NaN in a table, which is no JSON.
         rows = [
-            {name: value for name, value in row.items() if value == value}
-            for row in frame.astype({n: object for n in _COUNTS if n in frame}).to_dict("records")
+            {n: int(v) if n in _COUNTS else v for n, v in row.items() if v == v}
+            for row in frame.to_dict("records")
         ]
-        rows = [{n: int(v) if n in _COUNTS else v for n, v in row.items()} for row in rows]
         typer.echo(json.dumps({"products": rows, "problems": dict(problems)}))
     elif frame.empty:
         _say("no product" + (" fulfils the condition" if products.matching is not None else ""))
