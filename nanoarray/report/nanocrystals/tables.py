@@ -180,6 +180,20 @@ def composition_tables(crystals: CrystalContents) -> list[TextTable]:
     return found
 
 
+#: Columns that are shown of wide tables; the others are in the store.
+_FEW: dict[str, tuple[str, ...]] = {
+    "precision": (
+        "condition", "quantity", "crystal_count", "needed", "needed_here", "effective_count",
+        "relative_error", "error_reached", "resample_unit_count", "resample_unit", "notes",
+    ),
+    "batch": (
+        "condition", "quantity", "shape_group", "units", "batch_count", "resample_unit_count",
+        "resample_unit", "mean_of_batches", "std_between_batches", "std_between_images",
+        "batch_fraction", "p_value", "p_value_holm", "notes",
+    ),
+}  # fmt: skip
+
+
 def further_tables(crystals: CrystalContents) -> list[TextTable]:
     """The other tables of the statistics: comparisons, batches, precision."""
     found = []
@@ -215,12 +229,10 @@ def _named(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def _compared(frame: pd.DataFrame, dim: str, by: Sequence[str], caption: str) -> TextTable | None:
-    """Comparisons of two conditions, and precision, in few columns; None for other tables."""
-    if dim == "precision" and {"quantity", "needed", "crystal_count"} <= set(frame):
-        wanted = (
-            "condition", "quantity", "crystal_count", "needed", "needed_here", "effective_count",
-            "relative_error", "error_reached", "resample_unit_count", "resample_unit", "notes",
-        )  # fmt: skip
+    """Comparisons of two conditions, and what `_FEW` has, in few columns; None for other tables."""
+    wanted = _FEW.get(dim, ())
+    if wanted and set(wanted) <= set(frame):
+        wanted += tuple(f"{name}{end}" for name in wanted for end in ("_low", "_high"))
         return plain_table(_named(frame, by)[[n for n in wanted if n in frame]], caption)
     if not {"condition_a", "condition_b", "p_value", "unit_count_a", "notes"} <= set(frame):
         return None
